@@ -1,0 +1,1 @@
+"""`python -m kops_toolkit` and the `kt` command."""

@@ -1,0 +1,1 @@
+"""kind clusters and their nodes."""

@@ -1,0 +1,1 @@
+"""Concepts of Kubernetes, told and proven on a live cluster."""

@@ -1,0 +1,1 @@
+"""etcd: members, snapshots, verification and restore."""

@@ -1,0 +1,1 @@
+"""Drawings of outcomes: table, live view, JSON."""

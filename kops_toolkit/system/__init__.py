@@ -1,0 +1,1 @@
+"""The machine below: processes, clock, files, progress, the undo journal; small interfaces."""

@@ -1,0 +1,1 @@
+"""Builds the real adapters: the one place that constructs what touches the world."""
