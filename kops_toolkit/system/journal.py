@@ -80,6 +80,8 @@ class Journal:
         """Take one thing back now, then strike it out."""
         if debt in self._owed:
             owed = self._owed[debt]
+            if owed.undo not in self._handlers:
+                raise CleanupFailedError(f"this kt has no handler called {owed.undo}")
             self._handlers[owed.undo](owed.args)
             self.settle(debt)
 

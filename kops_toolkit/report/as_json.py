@@ -1,0 +1,70 @@
+"""A report as one JSON document, schema `kt/report/v1`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kops_toolkit.errors import KtError
+    from kops_toolkit.outcome import Check, Evidence, Report
+
+SCHEMA = "kt/report/v1"
+
+
+def report(found: Report) -> str:
+    """The whole report; times are RFC 3339 in UTC, durations seconds."""
+    return dump(
+        {
+            "schema": SCHEMA,
+            "name": found.name,
+            "status": found.status.value,
+            "started": found.started.isoformat(),
+            "seconds": round(found.seconds, 3),
+            "checks": [_check(check) for check in found.checks],
+            "facts": found.facts,
+            "timeline": [
+                {"at": moment.at.isoformat(), "subject": moment.subject, "text": moment.text}
+                for moment in found.timeline
+            ],
+        }
+    )
+
+
+def error(problem: KtError, code: int) -> str:
+    """An error as one JSON object on one line, for stderr."""
+    return json.dumps(
+        {
+            "error": type(problem).__name__,
+            "message": problem.message,
+            "hint": problem.hint,
+            "exit": code,
+        }
+    )
+
+
+def dump(value: Mapping[str, Any] | list[Any]) -> str:
+    """Any JSON value the way kt prints it."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "title": check.title,
+        "status": check.status.value,
+        "reason": check.reason,
+        "seconds": round(check.seconds, 3),
+        "evidence": [_evidence(item) for item in check.evidence],
+    }
+
+
+def _evidence(item: Evidence) -> dict[str, Any]:
+    return {
+        "expected": item.expected,
+        "observed": item.observed,
+        "source": item.source,
+        "at": item.at.isoformat() if item.at else None,
+    }
