@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from kops_toolkit.errors import UsageError
 from kops_toolkit.system.clock import Clock, SystemClock
 from kops_toolkit.system.journal import Handler, Journals
 from kops_toolkit.system.process import Processes, SystemProcesses
@@ -16,6 +17,11 @@ from kops_toolkit.system.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from kops_toolkit.cluster.clusters import Cluster, Clusters
+    from kops_toolkit.kube.api import KubeApi
+
+KIND_CONTEXT = "kind-"  # kind names a cluster's context so
 
 
 def state_folder() -> Path:
@@ -25,6 +31,50 @@ def state_folder() -> Path:
     """
     chosen = os.environ.get("KT_STATE_DIR")
     return Path(chosen) if chosen else platformdirs.user_state_path("kt")
+
+
+def default_kubeconfig() -> Path:
+    """The first file that kubectl would read: of `$KUBECONFIG`, else `~/.kube/config`."""
+    listed = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return Path(listed[0]) if listed else Path.home() / ".kube" / "config"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The cluster that a command line names.
+
+    Attributes:
+        cluster: a kind cluster on this machine; None means kt's only one.
+        context: any cluster, by a context of a kubeconfig; excludes `cluster`.
+        kubeconfig: where `context` is looked up; None means as kubectl does.
+        consent: the name given with `--i-know-this-breaks`.
+    """
+
+    cluster: str | None = None
+    context: str | None = None
+    kubeconfig: Path | None = None
+    consent: str | None = None
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A cluster that a command may talk to.
+
+    Attributes:
+        name: what to call it: the kind cluster's name, or the context's.
+        api: its API server.
+        kubeconfig: file that holds its credentials.
+        context: the context in it.
+        cluster: its nodes, if it is a kind cluster on this machine, else None.
+        consent: see Target.
+    """
+
+    name: str
+    api: KubeApi
+    kubeconfig: Path
+    context: str
+    cluster: Cluster | None
+    consent: str | None
 
 
 @dataclass
@@ -46,6 +96,35 @@ class Kt:
     def journals(self) -> Journals:
         """The undo journals, with every room's handlers."""
         return Journals(self.state / "journal", self._handlers(), self.clock)
+
+    def clusters(self) -> Clusters:
+        """The kind clusters of this machine."""
+        from kops_toolkit.cluster.clusters import Clusters
+        from kops_toolkit.cluster.engine import Engine
+        from kops_toolkit.cluster.kind import Kind
+
+        engine = Engine(self.processes)
+        return Clusters(engine, Kind(self.processes), self.state)
+
+    def reach(self, target: Target) -> Reached:
+        """The cluster that `target` names, ready to be asked.
+
+        Raises:
+            UsageError: both a cluster and a context are named.
+            NotFoundError: there is none of that name.
+        """
+        from kops_toolkit.kube.client import connect
+
+        if target.cluster and target.context:
+            raise UsageError("--cluster and --context both name a cluster", "give one of them")
+        if target.context is None:
+            cluster = self.clusters().find(target.cluster)
+            context = KIND_CONTEXT + cluster.name
+            api = connect(cluster.kubeconfig, context)
+            return Reached(cluster.name, api, cluster.kubeconfig, context, cluster, target.consent)
+        kubeconfig = target.kubeconfig or default_kubeconfig()
+        api = connect(kubeconfig, target.context)
+        return Reached(target.context, api, kubeconfig, target.context, None, target.consent)
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {}
