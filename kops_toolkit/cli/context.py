@@ -87,7 +87,8 @@ def catch_signals() -> None:
 def _wants_json(argv: list[str]) -> bool:
     pairs = pairwise(argv)
     return (
-        "-ojson" in argv
+        "--json" in argv
+        or "-ojson" in argv
         or "--output=json" in argv
         or any(flag in {"-o", "--output"} and value == "json" for flag, value in pairs)
     )
