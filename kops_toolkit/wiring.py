@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kops_toolkit.cluster.clusters import Cluster, Clusters
+    from kops_toolkit.cluster.lifecycle import Lifecycle
     from kops_toolkit.kube.api import KubeApi
 
 KIND_CONTEXT = "kind-"  # kind names a cluster's context so
@@ -106,6 +107,12 @@ class Kt:
         engine = Engine(self.processes)
         return Clusters(engine, Kind(self.processes), self.state)
 
+    def lifecycle(self) -> Lifecycle:
+        """Makes and deletes kind clusters."""
+        from kops_toolkit.cluster.lifecycle import Lifecycle
+
+        return Lifecycle(self.clusters(), self.journals(), self.progress)
+
     def reach(self, target: Target) -> Reached:
         """The cluster that `target` names, ready to be asked.
 
@@ -127,4 +134,8 @@ class Kt:
         return Reached(target.context, api, kubeconfig, target.context, None, target.consent)
 
     def _handlers(self) -> Mapping[str, Handler]:
-        return {}
+        from kops_toolkit.cluster.undo import DELETE_KIND_CLUSTER, DeleteKindCluster
+
+        return {
+            DELETE_KIND_CLUSTER: DeleteKindCluster(self.clusters(), self.processes, self.clock),
+        }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "kt"
 MARK = "kops-toolkit.io/cluster"  # node label whose value is the cluster's name
-# kind writes node labels here, so the mark can be read with the API down and the node stopped.
+# kind's own instructions to kubeadm, with the labels that the node is to have.
 MARKED_FILE = "/kind/kubeadm.conf"
 NODE_ROLES = frozenset({"control-plane", "worker"})
 
@@ -34,11 +34,13 @@ class Record:
         profile: name of the profile it was made from.
         image: node image asked for, "" for kind's own.
         containers: engine identifiers of its containers, by which a later namesake is told apart.
+        merged: whether it was put into the user's own kubeconfig.
     """
 
     profile: str
     image: str
     containers: tuple[str, ...]
+    merged: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,12 @@ class Clusters:
         """
         name = self.choose(name)
         containers = self.containers(name)
-        record = self.record(name)
-        fresh = record is not None and _same(record, containers)
         return Cluster(
             name=name,
             nodes=self.nodes(containers),
             kubeconfig=self._kubeconfig(name, containers),
             ours=self.marked(name, containers),
-            profile=record.profile if record and fresh else "",
+            profile=self.profile(name, containers),
         )
 
     def containers(self, name: str) -> tuple[Container, ...]:
@@ -163,24 +163,36 @@ class Clusters:
         return tuple(sorted(nodes, key=lambda node: (not node.control_plane, node.name)))
 
     def marked(self, name: str, containers: Sequence[Container]) -> bool:
-        """Whether kt made the cluster: the mark is in its first control plane."""
+        """Whether kt made the cluster: the mark is on its control plane."""
+        return f"{MARK}={name}" in (self.labels(containers) or "")
+
+    def labels(self, containers: Sequence[Container]) -> str | None:
+        """What kind told a control plane to be, node labels included.
+
+        None as long as kind has not got that far: the cluster is then half-made. It is read off
+        the node's disk, so the API may be down and the node stopped.
+        """
         for item in containers:
             if item.role == "control-plane":
                 copied = self.engine.run(["cp", f"{item.id}:{MARKED_FILE}", "-"], check=False)
-                # kind writes that file some seconds into its work: none means not kt's (yet).
-                return copied.code == 0 and _has_mark(copied.out, name)
-        return False
+                if copied.code == 0:
+                    return _only_file(copied.out)
+        return None
 
-    def require_ours(self, cluster: Cluster, consent: str | None) -> None:
+    def lock(self, name: str) -> Path:
+        """File to lock while a cluster is being made or deleted."""
+        return self._folder / f".{name}.lock"
+
+    def require_ours(self, name: str, consent: str | None, *, ours: bool) -> None:
         """What breaks things needs kt's mark, or the name said once more.
 
         Raises:
             RefusedError: neither.
         """
-        if not cluster.ours and consent != cluster.name:
+        if not ours and consent != name:
             raise RefusedError(
-                f"the cluster {cluster.name} was not made by kt and is left alone",
-                f"if you mean it: --i-know-this-breaks {cluster.name}",
+                f"the cluster {name} was not made by kt and is left alone",
+                f"if you mean it: --i-know-this-breaks {name}",
             )
 
     def folder(self, name: str) -> Path:
@@ -197,9 +209,16 @@ class Clusters:
         """What kt remembers of a cluster it made, or None."""
         try:
             found = json.loads((self._folder / name / "record.json").read_bytes())
-            return Record(found["profile"], found["image"], tuple(found["containers"]))
+            ids = tuple(found["containers"])
+            return Record(found["profile"], found["image"], ids, found["merged"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None  # it is a convenience: what matters is on the nodes themselves
+
+    def profile(self, name: str, containers: Sequence[Container]) -> str:
+        """What these containers were made from, "" if kt does not know."""
+        record = self.record(name)
+        same = record is not None and set(record.containers) == {item.id for item in containers}
+        return record.profile if record and same else ""
 
     def remember(self, name: str, record: Record) -> None:
         """Keep a record."""
@@ -214,26 +233,29 @@ class Clusters:
                 path.unlink()
             folder.rmdir()
 
+    def adopt_kubeconfig(self, name: str, containers: Sequence[Container]) -> None:
+        """Write down that the kubeconfig at hand is of exactly these containers."""
+        files.write(self.folder(name) / "kubeconfig.for", _ids(containers), overwrite=True)
+
     def _kubeconfig(self, name: str, containers: Sequence[Container]) -> Path:
         """The path above, its file fetched anew if the one at hand is of an earlier namesake."""
         path = self.kubeconfig_path(name)
-        made_for = self._folder / name / "kubeconfig.for"
-        ids = "\n".join(item.id for item in containers)
-        if not (path.exists() and made_for.exists() and made_for.read_text() == ids):
+        made_for = path.with_name("kubeconfig.for")
+        if not (path.exists() and made_for.exists() and made_for.read_bytes() == _ids(containers)):
             data = self.kind.kubeconfig(name)
-            self.folder(name)
-            files.write(path, data, overwrite=True)
-            files.write(made_for, ids.encode(), overwrite=True)
+            files.write(self.folder(name) / path.name, data, overwrite=True)
+            self.adopt_kubeconfig(name, containers)
         return path
 
 
-def _same(record: Record, containers: Sequence[Container]) -> bool:
-    return set(record.containers) == {item.id for item in containers}
+def _ids(containers: Sequence[Container]) -> bytes:
+    return "\n".join(item.id for item in containers).encode()
 
 
-def _has_mark(archive: bytes, name: str) -> bool:
+def _only_file(archive: bytes) -> str:
+    """Content of the one file in a tar archive, as `docker cp` writes it."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar:
             if file := tar.extractfile(member):
-                return f"{MARK}={name}".encode() in file.read()
-    return False
+                return file.read().decode("utf-8", "replace")
+    return ""

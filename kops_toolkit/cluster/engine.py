@@ -29,6 +29,7 @@ class EngineFacts:
     """What `docker info` tells.
 
     Attributes:
+        host: name of the machine it runs on.
         version: the server's version; development builds have no number in it.
         system: operating system the engine runs on, e.g. `Docker Desktop`.
         kernel: release of the kernel that the nodes will share.
@@ -42,6 +43,7 @@ class EngineFacts:
         rootless: whether the engine runs without root.
     """
 
+    host: str
     version: str
     system: str
     kernel: str
@@ -132,6 +134,7 @@ class Engine:
         if errors := info.get("ServerErrors"):
             raise unusable_text(" ".join(errors)) or not_running()
         return EngineFacts(
+            host=info["Name"],
             version=info["ServerVersion"],
             system=info["OperatingSystem"],
             kernel=info["KernelVersion"],

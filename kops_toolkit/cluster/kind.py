@@ -78,9 +78,15 @@ class Kind:
         argv += ["--kubeconfig", str(kubeconfig)]
         return self._processes.start([*argv, *(["--image", image] if image else [])])
 
-    def delete(self, cluster: str, kubeconfig: Path) -> None:
-        """Delete a cluster and its entry in `kubeconfig`; one that is gone already is success."""
-        self._run("delete", "cluster", "--name", cluster, "--kubeconfig", str(kubeconfig))
+    def delete(self, cluster: str, kubeconfig: Path | None) -> None:
+        """Delete a cluster; one that is gone already is success.
+
+        Args:
+            cluster: its name.
+            kubeconfig: the file to take its context out of; None means the user's own.
+        """
+        argv = ["delete", "cluster", "--name", cluster]
+        self._run(*argv, *(["--kubeconfig", str(kubeconfig)] if kubeconfig else []))
 
     def merge(self, cluster: str) -> str:
         """Put a cluster into the user's own kubeconfig; returns the context's name."""

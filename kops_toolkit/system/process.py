@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess  # noqa: TID251 - the one place
+import sys
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, NoReturn, Protocol
 
 from kops_toolkit.errors import EnvironmentNotReadyError, TimedOutError, ToolFailedError
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 TAIL_LINES = 12
+# Ctrl-C reaches the terminal's foreground group: kt alone hears it and decides what each program
+# it started is told; a clean-up under way would otherwise be shot from under kt.
+OWN_GROUP = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,14 @@ class Processes(Protocol):
         """
         ...
 
+    def hand_over(self, argv: Sequence[str]) -> NoReturn:
+        """Become that program: it gets kt's terminal, and its exit code is kt's.
+
+        Raises:
+            EnvironmentNotReadyError: there is no such program.
+        """
+        ...
+
 
 class SystemProcesses:
     """The real one."""
@@ -119,7 +132,13 @@ class SystemProcesses:
         """See Processes."""
         try:
             done = subprocess.run(
-                argv, input=stdin or b"", capture_output=True, timeout=timeout, check=False, env=env
+                argv,
+                input=stdin or b"",
+                capture_output=True,
+                timeout=timeout,
+                check=False,
+                env=env,
+                process_group=OWN_GROUP,
             )
         except FileNotFoundError as cause:
             raise missing(argv[0]) from cause
@@ -135,7 +154,18 @@ class SystemProcesses:
         """See Processes."""
         pipe = subprocess.PIPE
         try:
-            return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)
+            return subprocess.Popen(
+                argv, stdin=pipe, stdout=pipe, stderr=pipe, process_group=OWN_GROUP
+            )
+        except FileNotFoundError as cause:
+            raise missing(argv[0]) from cause
+
+    def hand_over(self, argv: Sequence[str]) -> NoReturn:
+        """See Processes."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            os.execvp(argv[0], list(argv))  # noqa: S606 - an argv list; no shell is wanted
         except FileNotFoundError as cause:
             raise missing(argv[0]) from cause
 

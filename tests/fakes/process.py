@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import pytest
 
 from kops_toolkit.system.process import Completed, Running, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class FakeProcesses:
@@ -20,6 +21,7 @@ class FakeProcesses:
         self.inputs: list[bytes | None] = []
         self.programs: dict[str, str] = {}
         self._answers: dict[tuple[str, ...], list[Completed | Exception]] = {}
+        self._starts: dict[tuple[str, ...], Callable[[tuple[str, ...]], Running]] = {}
 
     def answer(
         self, *argv: str, out: bytes | str = b"", err: bytes | str = b"", code: int = 0
@@ -58,8 +60,50 @@ class FakeProcesses:
             raise failed(done)
         return done
 
+    def starts(self, *argv: str, running: Callable[[tuple[str, ...]], Running]) -> None:
+        """What `start` gives for commands that begin with `argv`."""
+        self._starts[argv] = running
+
     def start(self, argv: Sequence[str]) -> Running:
-        pytest.fail(f"nobody foresaw starting {tuple(argv)}")
+        called = tuple(argv)
+        self.calls.append(called)
+        known = [key for key in self._starts if called[: len(key)] == key]
+        if not known:
+            pytest.fail(f"nobody foresaw starting {called}")
+        return self._starts[max(known, key=len)](called)
+
+    def hand_over(self, argv: Sequence[str]) -> NoReturn:
+        """The end of kt; the test sees `HandedOver` with the command."""
+        raise HandedOver(tuple(argv))
+
+
+class HandedOver(BaseException):
+    """kt would have become this program."""
+
+    def __init__(self, argv: tuple[str, ...]) -> None:
+        super().__init__(argv)
+        self.argv = argv
+
+
+class FakeRunning:
+    """A program whose output is known beforehand; it ends when it has been read or killed."""
+
+    def __init__(self, out: bytes = b"", err: bytes = b"", code: int = 0) -> None:
+        self.stdin: IO[bytes] | None = io.BytesIO()
+        self.stdout: IO[bytes] | None = io.BytesIO(out)
+        self.stderr: IO[bytes] | None = io.BytesIO(err)
+        self.pid = 4711
+        self.killed = False
+        self._code = code
+
+    def poll(self) -> int | None:
+        return -9 if self.killed else self._code
+
+    def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002 - the interface has it
+        return -9 if self.killed else self._code
+
+    def kill(self) -> None:
+        self.killed = True
 
 
 def _bytes(data: bytes | str) -> bytes:
