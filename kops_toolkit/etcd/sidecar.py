@@ -27,9 +27,9 @@ def described(facts: SnapshotFacts) -> dict[str, str | int]:
         "sha256": facts.sha256,
         "size": facts.file_size,
         "revision": facts.revision,
-        "compactRevision": facts.compact_revision,
+        "compact_revision": facts.compact_revision,
         "hash": facts.hash,
-        "hashKV": facts.hash_kv,
+        "hash_kv": facts.hash_kv,
         "keys": facts.keys,
     }
 

@@ -159,7 +159,7 @@ def _sidecar(path: Path, facts: SnapshotFacts) -> Check:
         key = wrong[0]
         reason = f"its sidecar says {key} {content.get(key)}, the file {found[key]}"
         return _failed("sidecar", f"{key} {content.get(key)}", reason, path)
-    seen = f"taken {content.get('taken')} from cluster {content.get('clusterID')}"
+    seen = f"taken {content.get('taken')} from cluster {content.get('cluster_id')}"
     return _passed("sidecar", "the same " + ", ".join(found), seen, path)
 
 
