@@ -22,6 +22,7 @@ PROGRAM = "docker"
 ANSWER_WITHIN = 20.0  # seconds; a healthy engine answers in 0.02
 CLUSTER_LABEL = "io.x-k8s.kind.cluster"  # kind puts these on every container it makes
 ROLE_LABEL = "io.x-k8s.kind.role"
+LIMITS = {"MemoryLimit": "memory", "CpuCfsQuota": "CPU quota", "PidsLimit": "processes"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class EngineFacts:
         root: the engine's data folder, on the engine's machine.
         forwarding: whether IPv4 forwarding is on there.
         rootless: whether the engine runs without root.
+        missing_limits: what the control groups there cannot limit, in words.
     """
 
     host: str
@@ -55,6 +57,7 @@ class EngineFacts:
     root: str
     forwarding: bool
     rootless: bool
+    missing_limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ class Engine:
             root=info["DockerRootDir"],
             forwarding=bool(info["IPv4Forwarding"]),
             rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
+            missing_limits=tuple(words for key, words in LIMITS.items() if not info.get(key)),
         )
 
     def containers(self, cluster: str | None = None) -> tuple[Container, ...]:

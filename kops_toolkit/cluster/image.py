@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LABEL = "io.kops-toolkit.node-image"  # ci/node-image/build puts it on what it builds
 VARIABLE = "KT_NODE_IMAGE"
+FORM = "{{.Repository}}:{{.Tag}}"
 
 
 def choose(engine: Engine, asked: str | None, progress: Progress) -> str | None:
@@ -33,8 +34,24 @@ def choose(engine: Engine, asked: str | None, progress: Progress) -> str | None:
 
 def local(engine: Engine) -> str | None:
     """The newest node image that was built here, or None."""
-    form = "{{.Repository}}:{{.Tag}}"
-    done = engine.run(["images", "--filter", f"label={LABEL}", "--format", form])
+    return _any(engine, "--filter", f"label={LABEL}")
+
+
+def present(engine: Engine) -> str | None:
+    """A node image that is on this machine, of those that `choose` would take; else None."""
+    named = os.environ.get(VARIABLE)
+    if named and engine.run(["image", "inspect", named], check=False).code == 0:
+        return named
+    return local(engine) or _any(engine, "kindest/node")
+
+
+def any_present(engine: Engine) -> str | None:
+    """Whatever image is on this machine, to look at the engine's machine through; else None."""
+    return _any(engine)
+
+
+def _any(engine: Engine, *which: str) -> str | None:
+    done = engine.run(["images", "--format", FORM, *which])
     return next((line for line in done.text.splitlines() if "<none>" not in line), None)
 
 

@@ -20,6 +20,7 @@ from kops_toolkit.errors import (
 )
 from kops_toolkit.system import files
 from kops_toolkit.system.lock import alone
+from kops_toolkit.system.process import close_pipes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +167,8 @@ class Lifecycle:
             running.kill()
             running.wait()
             raise
+        finally:
+            close_pipes(running)
         if code != 0:
             text = "\n".join(said)
             if "already exist for a cluster" in text:  # made since we looked, by bare kind

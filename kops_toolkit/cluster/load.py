@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kops_toolkit.errors import NotFoundError, ToolFailedError
+from kops_toolkit.system.process import close_pipes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,6 +105,9 @@ class Loader:
                 running.kill()
                 running.wait()
             raise
+        finally:
+            for running in (source, *sinks):
+                close_pipes(running)
 
 
 def canonical(image: str) -> str:

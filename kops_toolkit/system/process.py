@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess  # noqa: TID251 - the one place
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, NoReturn, Protocol
 
@@ -168,6 +169,14 @@ class SystemProcesses:
             os.execvp(argv[0], list(argv))  # noqa: S606 - an argv list; no shell is wanted
         except FileNotFoundError as cause:
             raise missing(argv[0]) from cause
+
+
+def close_pipes(running: Running) -> None:
+    """Close kt's ends of its pipes; what was not read is lost."""
+    for pipe in (running.stdin, running.stdout, running.stderr):
+        if pipe:
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
 def missing(program: str) -> EnvironmentNotReadyError:
