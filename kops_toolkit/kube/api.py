@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 Json = dict[str, Any]
 PatchType = Literal["merge", "strategic", "json"]
@@ -128,7 +128,7 @@ class KubeApi(Protocol):
         kind: Kind,
         name: str,
         namespace: str | None,
-        body: Json | list[Json],
+        body: Json | Sequence[Json],
         *,
         how: PatchType = "merge",
         subresource: str | None = None,
