@@ -352,13 +352,19 @@ def opened(path: Path) -> Iterator[Bolt]:
     except OSError as cause:
         raise ArtefactInvalidError(f"{path} cannot be read: {cause.strerror}") from cause
     try:
-        if os.fstat(descriptor).st_size == 0:
-            raise PageDamageError(f"{path.name} is empty")
-        data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        with mapped(descriptor, path.name) as bolt:
+            yield bolt
     finally:
         os.close(descriptor)
-    with data:
-        yield Bolt(data, path.name)
+
+
+@contextmanager
+def mapped(descriptor: int, name: str) -> Iterator[Bolt]:
+    """As `opened`, for a regular file that is open already."""
+    if os.fstat(descriptor).st_size == 0:
+        raise PageDamageError(f"{name} is empty")
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+        yield Bolt(data, name)
 
 
 def size_of(path: Path) -> int:
