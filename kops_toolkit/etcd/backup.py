@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from kops_toolkit.errors import (
@@ -26,7 +27,6 @@ from kops_toolkit.system import files
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from pathlib import Path
 
     from kops_toolkit.etcd.facts import SnapshotFacts
     from kops_toolkit.etcd.messages import KvHash, MemberStatus
@@ -73,6 +73,13 @@ def default_name(cluster: str, now: datetime) -> str:
     """A file name that sorts by time: `etcd-<cluster>-20261124T020000Z.db`."""
     plain = "".join(char if char.isalnum() or char in "-_." else "-" for char in cluster)
     return f"etcd-{plain}-{now:%Y%m%dT%H%M%SZ}.db"
+
+
+def place(output: Path | None, cluster: str, now: datetime) -> Path:
+    """Where a snapshot goes: the file that was asked for, or its default name in that folder."""
+    if output is None or output.is_dir():
+        return (output or Path()) / default_name(cluster, now)
+    return output
 
 
 class Backups:
