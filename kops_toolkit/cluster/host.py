@@ -84,7 +84,9 @@ def is_local(engine: EngineFacts) -> bool:
     return engine.kernel == os.uname().release and engine.host == socket.gethostname()
 
 
-def look(engine: Engine, facts: EngineFacts, image: str | None) -> HostFacts:
+def look(
+    engine: Engine, facts: EngineFacts, image: str | None, root: Path = Path("/")
+) -> HostFacts:
     """See what the machine is like.
 
     Args:
@@ -92,9 +94,10 @@ def look(engine: Engine, facts: EngineFacts, image: str | None) -> HostFacts:
         facts: what it told of itself.
         image: an image with a shell that the engine has, to look through if it runs elsewhere;
             None leaves most unseen in that case.
+        root: this machine's root folder (a test has its own).
     """
     if is_local(facts):
-        return _here(Path("/"), facts)
+        return _here(root, facts)
     if image is None:
         return HostFacts("docker info", {IP_FORWARD: int(facts.forwarding)})
     probe = ["run", "--rm", "--privileged", "--network=none", "--pull=never", "--entrypoint=sh"]
@@ -126,7 +129,7 @@ def peculiarities(
 
 def parse(text: str, source: str, *, local: bool = False) -> HostFacts:
     """Read `name: value` lines as the kernel's status files and PROBE write them."""
-    pairs = dict(re.findall(r"^([\w.]+):\s*(\w+)", text, re.MULTILINE))
+    pairs = dict(re.findall(r"^([\w.]+):[ \t]*(\w+)", text, re.MULTILINE))
     return HostFacts(
         source,
         {name: int(pairs[name]) for name in SETTINGS if name in pairs},
@@ -139,7 +142,6 @@ def parse(text: str, source: str, *, local: bool = False) -> HostFacts:
 
 
 def _here(root: Path, engine: EngineFacts) -> HostFacts:
-    """Read this machine; `root` is its root folder (a test has its own)."""
     # Process 1 has what the machine gave to systemd, and so to the engine: its bounding set.
     lines = [_text(root / name) for name in ("proc/1/status", "proc/meminfo")]
     lines += [
