@@ -89,7 +89,8 @@ def reached(
     if not tunnel and answers(member.endpoint):
         yield member.endpoint
         return
-    progress.note(f"through a tunnel, for {member.endpoint.target} cannot be reached from here")
+    why = "as asked" if tunnel else f"for {member.endpoint.target} cannot be reached from here"
+    progress.note(f"through a tunnel into {node.name}, {why}")
     with Tunnel(node, member.endpoint.port) as port:
         # etcd's certificate on a kubeadm node names 127.0.0.1 as well.
         yield replace(member.endpoint, host="127.0.0.1", port=port)

@@ -52,7 +52,8 @@ class Verified:
         """
         failed = [check for check in self.report.checks if check.status is Status.FAILED]
         if failed or self.facts is None:
-    XX
+            seen = failed[0].evidence[0].observed if failed else "it could not be read"
+            raise ArtefactInvalidError(f"{self.path} is no sound snapshot: {seen}")
         return self.facts
 
 
@@ -78,7 +79,8 @@ def verify(path: Path, *, clock: Clock, progress: Progress | None = None) -> Ver
                 checks.append(_pages(path, facts))
                 checks.append(_records(path, facts))
         except bolts.PageDamageError as damage:
-            checks.append(_failed("pages", "a sound tree", damage.message, "the pages are broken", path))
+            reason = "the pages are broken"
+            checks.append(_failed("pages", "a sound tree", damage.message, reason, path))
         except RecordDamageError as damage:
             checks.append(_failed("records", "etcd's", damage.message, "a record is broken", path))
         sha256 = digest.result()
