@@ -118,10 +118,7 @@ class Backups:
         try:
             with files.atomic(path) as file:
                 sha256 = self._stream(source, file, path, member)
-                file.flush()
-                self._progress.step("reading it back")
-                with bolts.mapped(file.fileno(), path.name) as bolt:
-                    facts = snapshot.facts(bolt, self._progress, sha256=sha256)
+                facts = self._read_back(file, sha256)
                 checks = (_arrived(facts, origin), _read(facts, path), _same(facts, source, origin))
                 report = Report(
                     name="etcd-backup",
@@ -184,6 +181,18 @@ class Backups:
                     f" nothing was left under {path.name}"
                 )
             return sink.finish()
+
+    def _read_back(self, file: IO[bytes], sha256: str) -> SnapshotFacts:
+        file.flush()
+        self._progress.step("reading it back")
+        try:
+            with bolts.mapped(file.fileno()) as bolt:
+                return snapshot.facts(bolt, self._progress, sha256=sha256)
+        except ArtefactInvalidError as cause:
+            raise ArtefactInvalidError(
+                f"what the member sent is no sound snapshot: {cause.message}; it was not kept",
+                "its own database may be damaged: take the snapshot from another member",
+            ) from cause
 
 
 def _arrived(facts: SnapshotFacts, origin: str) -> Check:

@@ -20,14 +20,15 @@ from kops_toolkit.system.progress import Silent
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from kops_toolkit.etcd.bolt import Bolt, Bucket, Leaf
+    from kops_toolkit.etcd.bolt import Bolt, Bucket
+    from kops_toolkit.etcd.pages import Leaf
     from kops_toolkit.system.progress import Progress
 
 REVISION, TOMBSTONE = 17, 18  # bytes of a key of the key bucket
 
 
 class RecordDamageError(ArtefactInvalidError):
-    """The pages are sound, but what they hold is not what etcd writes."""
+    """The pages are sound, but what they hold is not etcd's; the message says `it` to the file."""
 
 
 @dataclass
