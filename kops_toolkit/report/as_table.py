@@ -59,8 +59,9 @@ def _summary(found: Report) -> str:
 
 
 def _why(check: Check) -> str:
-    lines = [check.reason] if check.reason else []
+    told = {item.observed for item in check.evidence}
+    lines = [check.reason] if check.reason and check.reason not in told else []
     lines += [f"{item.observed}  [{item.source}]" for item in check.evidence]
     if check.status is Status.FAILED:
-        lines += [f"expected: {item.expected}" for item in check.evidence]
+        lines += [f"expected: {item.expected}" for item in check.evidence if item.expected]
     return "\n".join(lines)

@@ -1,0 +1,28 @@
+"""All demos, by hand: what is listed here exists, in this order."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from kops_toolkit.demos.catalog import rolling_update
+from kops_toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from kops_toolkit.demos.model import Demo
+
+DEMOS: tuple[Demo, ...] = (rolling_update.DEMO,)
+
+
+def find(name: str) -> Demo:
+    """A demo by its name.
+
+    Raises:
+        UsageError: there is none; the hint names the nearest.
+    """
+    for demo in DEMOS:
+        if demo.name == name:
+            return demo
+    names = [demo.name for demo in DEMOS]
+    near = get_close_matches(name, names, n=3, cutoff=0.4) or names
+    raise UsageError(f"there is no demo called {name}", f"did you mean {' or '.join(near)}?")
