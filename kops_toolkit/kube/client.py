@@ -111,11 +111,11 @@ class RealKube:
     def create(self, body: Json, namespace: str | None = None, *, dry_run: bool = False) -> Json:
         """See KubeApi."""
         query = {"dryRun": "All" if dry_run else None}
-        return self._json("POST", kind_of(body).path(namespace), query, body)
+        return self._json("POST", kind_of(body).path(_home(body, namespace)), query, body)
 
     def apply(self, body: Json, namespace: str | None = None, *, manager: str = "kt") -> Json:
         """See KubeApi."""
-        path = kind_of(body).path(namespace, quote(body["metadata"]["name"]))
+        path = kind_of(body).path(_home(body, namespace), quote(body["metadata"]["name"]))
         content = "application/apply-patch+yaml"  # JSON is YAML
         return self._json("PATCH", path, {"fieldManager": manager}, body, content)
 
@@ -246,6 +246,10 @@ def kind_of(body: Json) -> Kind:
     """The type of a manifest; one that kt has no name for gets the plural most types have."""
     version, kind = body["apiVersion"], body["kind"]
     return KINDS.get((version, kind)) or Kind(version, kind, kind.lower() + "s")
+
+
+def _home(body: Json, namespace: str | None) -> str | None:
+    return namespace or body["metadata"].get("namespace")
 
 
 def _events(response: Any) -> Iterator[WatchEvent]:  # noqa: ANN401 - see _send

@@ -171,7 +171,7 @@ class FakeKube(Store):
                 raise ConflictError(409, "AlreadyExists", message)
             if meta.get("resourceVersion"):
                 message = "resourceVersion should not be set on objects to be created"
-                raise ApiError(400, "BadRequest", message)
+                raise ApiError(500, "", message)  # not 400: so says the real one
             self._fill(kind, made)
             if dry_run:
                 return made

@@ -195,11 +195,12 @@ def take(owners: Owners, before: Json, after: Json, manager: Manager) -> None:
 def applied(found: Json, body: Json, owners: Owners, manager: Manager, api_version: str) -> Json:
     """Server-side apply: what others own and want otherwise is a 409, what was given up goes."""
     now, wanted = leaves(found), leaves(body)
+    using = f" using {api_version}"
     clashes = [
-        f'conflict with "{other[0]}" using {api_version}: .{".".join(path)}'
+        f'conflict with "{other[0]}"{using if other[1] == "Update" else ""}: .{".".join(path)}'
         for path, value in wanted.items()
         for other in sorted(owners.get(path, set()) - {manager})
-        if now.get(path) != value
+        if value != {} and now.get(path) != value
     ]
     if clashes:
         many = "conflict" if len(clashes) == 1 else "conflicts"
@@ -216,7 +217,8 @@ def applied(found: Json, body: Json, owners: Owners, manager: Manager, api_versi
         place = result
         for step in path[:-1]:
             place = place.setdefault(step, {})
-        place[path[-1]] = copy.deepcopy(value)
+        if value != {} or not isinstance(place.get(path[-1]), dict):
+            place[path[-1]] = copy.deepcopy(value)
     return result
 
 

@@ -6,7 +6,7 @@ import copy
 import re
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kops_toolkit.errors import (
     ApiError,
@@ -15,7 +15,7 @@ from kops_toolkit.errors import (
     KtError,
     ObjectNotFoundError,
 )
-from kops_toolkit.kube.api import NAMESPACE, POD, Kind
+from kops_toolkit.kube.api import DEPLOYMENT, NAMESPACE, POD, Kind
 from tests.fakes.kube_objects import Owners, selected
 
 if TYPE_CHECKING:
@@ -131,11 +131,15 @@ class Store:
         if result == before:
             return  # nothing changed: no new resourceVersion, no event
         meta = result["metadata"] = dict(result["metadata"])
-        if result.get("spec") != before.get("spec"):
+        if self._intent(key[0], result) != self._intent(key[0], before):
             meta["generation"] = meta.get("generation", 1) + 1
         self._store(key, result, "MODIFIED")
         if "deletionTimestamp" in meta and not meta.get("finalizers"):
             self._finish(key)
+
+    def _intent(self, kind: Kind, found: Json) -> tuple[Any, ...]:
+        notes = found["metadata"].get("annotations") if kind == DEPLOYMENT else None
+        return found.get("spec"), notes  # a Deployment's annotations reach its ReplicaSets
 
     def _begin_end(self, key: Key, grace: int | None) -> None:
         found = copy.deepcopy(self._objects[key])
@@ -161,7 +165,8 @@ class Store:
             return
         if key[0] == NAMESPACE:
             for inner in [other for other in self._objects if other[1] == key[2]]:
-                self._begin_end(inner, 0)
+                if inner in self._objects:  # the one before may have taken it along
+                    self._begin_end(inner, 0)
             if any(other[1] == key[2] for other in self._objects):
                 return
         lingers = key[0] == POD and found["metadata"].get("deletionGracePeriodSeconds")
