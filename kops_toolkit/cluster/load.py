@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Queue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from kops_toolkit.errors import NotFoundError, ToolFailedError
+from kops_toolkit.errors import KtError, NotFoundError, ToolFailedError
 from kops_toolkit.system.process import close_pipes
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 CTR = ("ctr", "--namespace=k8s.io")
 CHUNK = 1 << 20  # bytes
+AHEAD = 16  # chunks a slow node may be behind the fastest
 PULL_WITHIN = 600.0  # seconds
 
 # All digests by which an image is known on a node: of what its name points to, of the manifests
@@ -58,7 +63,7 @@ class Loader:
         done: dict[str, tuple[str, ...]] = {}
         for image in dict.fromkeys(images):
             identity = self._identity(image)
-            lacking = [node for node in nodes if not _has(node, image, identity)]
+            lacking = _lacking(nodes, image, identity)
             if lacking:
                 self._progress.step(f"loading {image} onto {len(lacking)} of {len(nodes)} nodes")
                 self._stream(image, lacking)
@@ -87,27 +92,63 @@ class Loader:
         """`docker save` once, into every node's `ctr import`."""
         source = self._engine.start(["save", image])
         sinks = [node.start([*CTR, "images", "import", "--digests", "-"]) for node in nodes]
+        feeders = [Feeder(sink) for sink in sinks]
         try:
             amount = 0
             for chunk in _chunks(source):
-                for sink in sinks:
-                    _feed(sink, chunk)
+                for feeder in feeders:
+                    feeder.give(chunk)
                 amount += len(chunk)
                 self._progress.amount(amount, None, "bytes")
             _end_well("docker save", source)
-            for sink in sinks:
-                if sink.stdin:
-                    sink.stdin.close()
+            for feeder in feeders:
+                feeder.give(None)
             for node, sink in zip(nodes, sinks, strict=True):
                 _end_well(f"importing {image} on {node.name}", sink)
         except BaseException:
             for running in (source, *sinks):
-                running.kill()
+                with suppress(KtError):  # a node that is away must not hide what went wrong
+                    running.kill()
                 running.wait()
+            for feeder in feeders:
+                feeder.give(None)
             raise
         finally:
+            for feeder in feeders:
+                feeder.join()
             for running in (source, *sinks):
                 close_pipes(running)
+
+
+class Feeder(Thread):
+    """Writes one sink's stdin beside the others, so that nodes do not take turns.
+
+    Args:
+        sink: the program to feed.
+    """
+
+    def __init__(self, sink: Running) -> None:
+        super().__init__(daemon=True)
+        self._sink = sink
+        self._queue: Queue[bytes | None] = Queue(maxsize=AHEAD)
+        self.start()
+
+    def give(self, chunk: bytes | None) -> None:
+        """Queue a chunk, or the end; waits while the sink is far behind the source."""
+        self._queue.put(chunk)
+
+    def run(self) -> None:
+        """See Thread. A sink that has died is drained for: its exit status tells why."""
+        alive = self._sink.stdin is not None
+        while (chunk := self._queue.get()) is not None:
+            if alive and self._sink.stdin:
+                try:
+                    self._sink.stdin.write(chunk)
+                except OSError:
+                    alive = False
+        if self._sink.stdin:
+            with suppress(OSError):
+                self._sink.stdin.close()
 
 
 def canonical(image: str) -> str:
@@ -123,6 +164,13 @@ def canonical(image: str) -> str:
     return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
+def _lacking(nodes: Sequence[DockerNode], image: str, identity: str) -> list[DockerNode]:
+    """The nodes that have not got the image, all asked at the same time."""
+    with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
+        has = list(pool.map(lambda node: _has(node, image, identity), nodes))
+    return [node for node, there in zip(nodes, has, strict=True) if not there]
+
+
 def _has(node: DockerNode, image: str, identity: str) -> bool:
     known = node.run(["sh", "-c", DIGESTS, "kt-digests", canonical(image)]).text.split()
     return identity in known
@@ -132,15 +180,6 @@ def _chunks(source: Running) -> Iterator[bytes]:
     if source.stdout:
         while chunk := source.stdout.read(CHUNK):
             yield chunk
-
-
-def _feed(sink: Running, chunk: bytes) -> None:
-    if sink.stdin:
-        try:
-            sink.stdin.write(chunk)
-        except BrokenPipeError:
-            _end_well("importing an image", sink)
-            raise
 
 
 def _end_well(what: str, running: Running) -> None:
