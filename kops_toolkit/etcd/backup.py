@@ -7,6 +7,7 @@ final name has passed; a kill in between leaves at most a `.part` file or a lone
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ class Backups:
         member = source.status()
         self._heed(member, path)
         beside = sidecar.path_of(path)
-        written = False
+        inode = None
         try:
             with files.atomic(path) as file:
                 sha256 = self._stream(source, file, path, member)
@@ -128,10 +129,11 @@ class Backups:
                     facts={"file": str(path), "sidecar": str(beside), **facts.as_json()},
                 )
                 files.write(beside, sidecar.dump(_record(facts, member, started, origin)))
-                written = True
+                inode = os.fstat(file.fileno()).st_ino
                 self._progress.step("putting it to the disk")
         except BaseException:
-            if written and not path.exists():
+            # The sidecar goes unless the snapshot that it describes got its name after all.
+            if inode is not None and not (path.exists() and path.stat().st_ino == inode):
                 beside.unlink(missing_ok=True)
             raise
         return Backup(path, facts, member, report)

@@ -79,14 +79,12 @@ class Image:
 
     def _meta(self, number: int, root: int, freelist: int, txid: int) -> bytes:
         hwm = sum(max(1, len(page) // self.page_size) for page in self.pages)
-        body = struct.pack(
-            "<IIIIQQQQQ", MAGIC, 2, self.page_size, 0, root, 0, freelist, hwm, txid
-        )
+        body = struct.pack("<IIIIQQQQQ", MAGIC, 2, self.page_size, 0, root, 0, freelist, hwm, txid)
         body += struct.pack("<Q", fnv1a_64(body))
         return (struct.pack("<QHHI", number, 4, 0, 0) + body).ljust(self.page_size, b"\0")
 
 
-def leaf_elements(items: Items, flags: int = 0) -> tuple[int, bytes]:
+def leaf_elements(items: Sequence[tuple[bytes, bytes]], flags: int = 0) -> tuple[int, bytes]:
     table, data = b"", b""
     for index, (key, value) in enumerate(items):
         pos = 16 * (len(items) - index) + len(data)

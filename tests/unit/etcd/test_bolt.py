@@ -77,7 +77,7 @@ def test_a_value_larger_than_a_page_is_read_whole() -> None:
 
 def test_a_persisted_free_list_must_cover_what_is_not_in_use() -> None:
     good = Image(free=2, freelist=True).build({b"one": ITEMS})
-    assert check(good).check_free  # read without complaint
+    assert check(good).reached == check(good).meta.hwm
     at = leaf_page(good, 0x10)
     broken(patched(good, at + 16, "Q", 9), "page 9 is reached twice")
     broken(patched(good, at + 10, "H", 1), "page 3 is neither in use nor free")
@@ -103,7 +103,8 @@ def test_a_shorter_file_is_cut_off(image: bytes, cut: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "kind"), [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "zip")]
+    ("start", "kind"),
+    [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "zip")],
 )
 def test_a_compressed_file_is_named_as_such(start: bytes, kind: str) -> None:
     broken(start.ljust(3000, b"z"), f"{kind}-compressed")
@@ -187,6 +188,6 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(bolts.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ArtefactInvalidError, match="Permission denied"), bolts.opened(file):
         pass
