@@ -72,6 +72,34 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One object in a live picture.
+
+    Attributes:
+        depth: how far it hangs below its owner: 0, 1, 2.
+        name: `Kind/name`, unique within the picture.
+        state: where it is in its life, one or two words, e.g. `Ready`.
+        well: True good, False bad, None on its way.
+        note: figures beside it, "" if none.
+    """
+
+    depth: int
+    name: str
+    state: str
+    well: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a live view draws at one moment: objects as a tree, and figures in one line."""
+
+    rows: tuple[Row, ...] = ()
+    figures: str = ""
+    alarm: bool = False
+
+
+@dataclass(frozen=True)
 class Report:
     """All that one use-case found out.
 

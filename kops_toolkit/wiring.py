@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from kops_toolkit.cluster.clusters import Cluster, Clusters
     from kops_toolkit.cluster.lifecycle import Lifecycle
+    from kops_toolkit.demos.model import Audience
+    from kops_toolkit.demos.runner import Runner
     from kops_toolkit.kube.api import KubeApi
 
 KIND_CONTEXT = "kind-"  # kind names a cluster's context so
@@ -133,9 +135,38 @@ class Kt:
         api = connect(kubeconfig, target.context)
         return Reached(target.context, api, kubeconfig, target.context, None, target.consent)
 
+    def runner(self, reached: Reached, audience: Audience, image: str) -> Runner:
+        """Plays demos on a cluster; nodes that we can reach into are given the image first."""
+        from kops_toolkit.cluster.load import Loader
+        from kops_toolkit.demos.runner import Runner
+
+        engine = self.clusters().engine
+
+        def ensure(wanted: str) -> None:
+            if reached.cluster is not None:
+                Loader(engine, self.progress).ensure(reached.cluster.nodes, wanted)
+
+        return Runner(
+            api=reached.api,
+            kubeconfig=reached.kubeconfig,
+            context=reached.context,
+            journals=self.journals(),
+            clock=self.clock,
+            audience=audience,
+            ensure_image=ensure,
+            image=image,
+        )
+
     def _handlers(self) -> Mapping[str, Handler]:
         from kops_toolkit.cluster.undo import DELETE_KIND_CLUSTER, DeleteKindCluster
+        from kops_toolkit.kube import undo as kube_undo
+
+        def connect(kubeconfig: Path, context: str) -> KubeApi:
+            from kops_toolkit.kube.client import connect
+
+            return connect(kubeconfig, context)
 
         return {
             DELETE_KIND_CLUSTER: DeleteKindCluster(self.clusters(), self.processes, self.clock),
+            **kube_undo.handlers(connect, self.clock),
         }

@@ -70,6 +70,18 @@ class Loader:
             done[image] = tuple(node.name for node in lacking)
         return done
 
+    def ensure(self, nodes: Sequence[DockerNode], image: str) -> None:
+        """Load `image` if a node has none of that name; what is there is taken as it is.
+
+        Raises:
+            NotFoundError: a node lacks it, and the engine has not got it and cannot pull it.
+        """
+        name = canonical(image)
+        if not all(
+            node.run(["sh", "-c", DIGESTS, "kt-digests", name]).text.split() for node in nodes
+        ):
+            self.load(nodes, [image])
+
     def _identity(self, image: str) -> str:
         """The engine's id of an image, which is pulled if need be."""
         ask = ["image", "inspect", "--format", "{{json .}}", image]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kops_toolkit.outcome import Check, Moment, Status
+from kops_toolkit.outcome import Check, Moment, Picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kops_toolkit.demos.load import Load
     from kops_toolkit.kube.api import KubeApi
     from kops_toolkit.kube.temporal import Verdict
     from kops_toolkit.kube.watch import Watches
@@ -22,8 +21,8 @@ AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"  # Kubernetes' own te
 class Audience(Protocol):
     """Who watches a demo: the live view, plain lines, nobody. Must not raise."""
 
-    def begins(self, scene: Scene) -> None:
-        """The demo begins; the scene's watches and load may be looked at from now on."""
+    def begins(self, title: str, look: Callable[[], Picture]) -> None:
+        """The demo begins; `look` may be called at any time, from any thread."""
         ...
 
     def stage(self, title: str, why: str) -> None:
@@ -46,7 +45,7 @@ class Audience(Protocol):
 class Nobody:
     """Nobody watches."""
 
-    def begins(self, scene: Scene) -> None:
+    def begins(self, title: str, look: Callable[[], Picture]) -> None:
         """See Audience."""
 
     def stage(self, title: str, why: str) -> None:
@@ -123,6 +122,10 @@ class Scene:
         audience: who watches.
         image: agnhost, or what stands in for it.
         sabotage: what is to be broken on purpose, None in earnest.
+        checks: the verdicts so far.
+        facts: figures worth keeping.
+        timeline: what happened so far.
+        picture: how it looks now; a demo puts its own here.
     """
 
     api: KubeApi
@@ -135,14 +138,12 @@ class Scene:
     checks: list[Check] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     timeline: list[Moment] = field(default_factory=list)
-    load: Load | None = None
-    _since: float = 0.0
+    picture: Callable[[], Picture] = Picture
 
     def stage(self, act: Act) -> None:
         """Begin an act."""
         self.tell("act", act.title)
         self.audience.stage(act.title, act.why)
-        self._since = self.clock.monotonic()
 
     def tell(self, subject: str, text: str) -> None:
         """Add a line to the timeline."""
@@ -154,12 +155,11 @@ class Scene:
         """Write down a verdict; the demo goes on either way, so that all of them are known."""
         self.record(verdict.check(name, title, expected))
 
+    def look(self) -> Picture:
+        """How it looks now."""
+        return self.picture()
+
     def record(self, check: Check) -> None:
         """Write down a check."""
         self.checks.append(check)
         self.audience.judged(check)
-
-    @property
-    def failed(self) -> bool:
-        """Whether any check failed so far."""
-        return any(check.status is Status.FAILED for check in self.checks)

@@ -9,10 +9,12 @@ from kops_toolkit.errors import ObjectNotFoundError
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import DEPLOYMENT, ENDPOINT_SLICE, POD, REPLICA_SET
 from kops_toolkit.kube.watch import source
+from kops_toolkit.outcome import Picture, Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kops_toolkit.demos.load import Load
     from kops_toolkit.demos.model import Scene
     from kops_toolkit.kube.api import Json
     from kops_toolkit.kube.temporal import State
@@ -207,3 +209,37 @@ def in_service(endpoint_slice: Mapping[str, Any], pod: str) -> bool:
         endpoint.get("targetRef", {}).get("name") == pod and endpoint["conditions"].get("ready")
         for endpoint in endpoint_slice.get("endpoints") or ()
     )
+
+
+def picture(rollout: Rollout, load: Load) -> Picture:
+    """Deployment, ReplicaSets by revision, Pods, and the load, as they are now."""
+    found = rollout.current()
+    status = found.get("status", {})
+    ready, wanted = status.get("readyReplicas", 0), found.get("spec", {}).get("replicas", 0)
+    told = views.condition(found, "Progressing") or {}
+    stuck = told.get("reason") == "ProgressDeadlineExceeded"
+    state = "Stuck" if stuck else "Paused" if found.get("spec", {}).get("paused") else "Active"
+    rows = [Row(0, f"Deployment/{rollout.app}", state, not stuck, f"{ready} of {wanted} ready")]
+    pods = list(rollout.pods.current().values())
+    for replica_set in sorted(rollout.replica_sets.current().values(), key=_revision):
+        name = replica_set["metadata"]["name"]
+        replicas = replica_set["spec"]["replicas"]
+        note = f"revision {_revision(replica_set)}, {replicas} wanted"
+        rows.append(Row(1, f"ReplicaSet/{name}", "Scaled" if replicas else "Kept", None, note))
+        rows += [_pod_row(pod) for pod in pods if views.owner_uid(pod) == views.uid(replica_set)]
+    seen = load.since({})
+    kinds = ", ".join(f"{count} {kind}" for kind, count in seen.failures.most_common())
+    figures = f"{seen.total} requests, {seen.lost} lost" + (f": {kinds}" if kinds else "")
+    return Picture(tuple(rows), figures, alarm=seen.lost > 0)
+
+
+def _pod_row(pod: Json) -> Row:
+    state = views.phase(pod)
+    bad = state.startswith("Err") or state.endswith("BackOff")
+    well = True if state == "Ready" else False if bad else None
+    version = pod["metadata"]["labels"].get("version", "")
+    return Row(2, f"Pod/{pod['metadata']['name']}", state, well, version)
+
+
+def _revision(replica_set: Json) -> int:
+    return int(replica_set["metadata"].get("annotations", {}).get(REVISION, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kops_toolkit.demos.model import AGNHOST, Nobody, Scene
+from kops_toolkit.demos.model import AGNHOST, Scene
 from kops_toolkit.errors import CleanupFailedError, KtError, UsageError
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import EVENT, POD
@@ -99,7 +99,7 @@ class Runner:
         )
 
     def _play(self, demo: Demo, scene: Scene) -> None:
-        self.audience.begins(scene)
+        self.audience.begins(demo.title, scene.look)
         try:
             demo.play(scene)
         except CleanupFailedError:
@@ -108,11 +108,6 @@ class Runner:
             scene.record(_cut_short(scene, error))
         finally:
             self.audience.ends()
-
-
-def nobody() -> Audience:
-    """An audience of none."""
-    return Nobody()
 
 
 def _cut_short(scene: Scene, error: KtError) -> Check:

@@ -14,6 +14,7 @@ from kops_toolkit.demos.rollout import (
     Rollout,
     Version,
     in_service,
+    picture,
     serving_pods,
     template_of,
     wanted_pods,
@@ -109,7 +110,7 @@ def _serve(scene: Scene, web: Rollout, version: Version) -> Load:
     web.complete(None)
     scene.tell("Deployment/web", f"{version.name} is available with {REPLICAS} replicas")
     load = Load(scene.api, scene.clock, scene.namespace, "load")
-    scene.load = load
+    scene.picture = lambda: picture(web, load)
     load.steady()
     scene.tell("load", "is steady")
     return load
