@@ -135,7 +135,10 @@ class Clusters:
             UsageError: no name is given and kt has several.
         """
         name = self.choose(name)
-        containers = self.containers(name)
+        return self.describe(name, self.containers(name))
+
+    def describe(self, name: str, containers: Sequence[Container]) -> Cluster:
+        """The cluster that these containers are; errors as `find`."""
         return Cluster(
             name=name,
             nodes=self.nodes(containers),

@@ -72,7 +72,7 @@ class Lifecycle:
             self._journals.open("cluster-up") as journal,
             alone(self._clusters.lock(spec.name), busy),
         ):
-            self._refuse_if_there(spec.name)
+            others = self._others(spec.name)
             spec = replace(spec, image=image.choose(self._engine, spec.image, self._progress))
             run = secrets.token_hex(8)
             config = self._clusters.folder(spec.name) / f"kind-{run}.yaml"
@@ -80,14 +80,14 @@ class Lifecycle:
             debt = journal.owe(
                 DELETE_KIND_CLUSTER, says, name=spec.name, run=run, config=str(config)
             )
-            files.write(config, spec.kind_config(run, self._peculiarities(spec)).encode())
+            files.write(config, spec.kind_config(run, self._peculiarities(spec, others)).encode())
             self._create(spec, config)
             made = self._clusters.containers(spec.name)
             self._clusters.adopt_kubeconfig(spec.name, made)
             ids = tuple(item.id for item in made)
             self._clusters.remember(spec.name, Record(spec.profile, spec.image or "", ids, merge))
             config.unlink()
-            cluster = self._clusters.find(spec.name)
+            cluster = self._clusters.describe(spec.name, made)
             late = self._late(cluster, wait) if wait else None
             if merge:
                 self._progress.note(f"your kubeconfig now has {self._kind.merge(spec.name)}")
@@ -121,26 +121,28 @@ class Lifecycle:
             self._clusters.forget(name)
         return name
 
-    def _refuse_if_there(self, name: str) -> None:
-        if self._engine.containers(name):
+    def _others(self, name: str) -> int:
+        """How many containers other clusters have; refuses if this one has any."""
+        found = self._engine.containers()
+        if any(item.cluster == name for item in found):
             raise RefusedError(
                 f"there is a kind cluster called {name} already",
                 f"`kt cluster down --name {name}` deletes it, --name makes another beside it",
             )
+        return len(found)
 
-    def _peculiarities(self, spec: ClusterSpec) -> tuple[host.Peculiarity, ...]:
+    def _peculiarities(self, spec: ClusterSpec, others: int) -> tuple[host.Peculiarity, ...]:
         facts = self._engine.facts()
         seen = host.look(self._engine, facts, spec.image)
-        self._refuse_if_unfit(spec, seen)
+        self._refuse_if_unfit(spec, seen, spec.size + others)
         found = host.peculiarities(facts, seen, spec.minor)
         for item in found:
             self._progress.note(item.says)
         return found
 
-    def _refuse_if_unfit(self, spec: ClusterSpec, seen: host.HostFacts) -> None:
+    def _refuse_if_unfit(self, spec: ClusterSpec, seen: host.HostFacts, nodes: int) -> None:
         """Stop before minutes are lost where kind would fail in a riddle."""
         limit = seen.settings.get(host.INOTIFY_INSTANCES)
-        nodes = spec.size + len(self._engine.containers())
         if limit is not None and limit < nodes * INOTIFY_PER_NODE:
             raise EnvironmentNotReadyError(
                 f"{host.INOTIFY_INSTANCES} is {limit}, too few for {nodes} nodes: "
