@@ -10,6 +10,7 @@ import typer
 from kops_toolkit.cli.context import kt
 from kops_toolkit.cli.options import ClusterOption, Format, FormatOption
 from kops_toolkit.errors import NotFoundError, UsageError
+from kops_toolkit.outcome import Status
 from kops_toolkit.report import as_json, as_table, console
 
 if TYPE_CHECKING:
@@ -111,14 +112,17 @@ def verify(
 
     wired = kt(ctx)
     verified = judge(file, clock=wired.clock, progress=wired.progress)
+    failed = verified.report.status is Status.FAILED
+    if output is Format.table:
+        # stdout stays empty when a command fails, so what is wrong is for people's eyes.
+        shown = console.people() if failed else console.data()
+        shown.print(as_table.report(verified.report))
+    facts = verified.require()
     if output is Format.json:
         console.emit(as_json.report(verified.report))
     else:
-        console.data().print(as_table.report(verified.report))
-        if verified.facts:
-            resources = [(name, str(n)) for name, n in verified.facts.resources.items()]
-            console.data().print(as_table.rows(("RESOURCE", "KEYS"), resources))
-    verified.require()
+        resources = [(name, str(keys)) for name, keys in facts.resources.items()]
+        console.data().print(as_table.rows(("RESOURCE", "KEYS"), resources))
 
 
 def _of_cluster(

@@ -156,8 +156,8 @@ class Backups:
         free = shutil.disk_usage(path.parent).free
         if free < member.db_size + SPARE:
             raise NoSpaceError(
-                f"the snapshot takes {member.db_size} bytes, the disk that holds"
-                f" {path.parent.absolute()} has {free} free",
+                f"there is no room for the snapshot: it takes {member.db_size} bytes, the disk that"
+                f" holds {path.parent.absolute()} has {free} free",
                 "free some space or choose another place",
             )
 

@@ -153,7 +153,7 @@ def unsound() -> bytes:
             ArtefactInvalidError,
             "says 1; it was not",
         ),
-        (FakeMember(says=status(1 << 60)), NoSpaceError, "the snapshot takes"),
+        (FakeMember(says=status(1 << 60)), NoSpaceError, "there is no room"),
         (
             FakeMember(breaks_at=4000, error=OSError(errno.ENOSPC, "No space left")),
             NoSpaceError,
