@@ -14,9 +14,9 @@ import yaml
 from kubernetes import config
 from kubernetes.config.config_exception import ConfigException
 
-from kops_toolkit.errors import ArtefactInvalidError, KtError, NotFoundError
-from kops_toolkit.kube.api import KINDS, Json, Kind, Listing, PatchType, WatchEvent
-from kops_toolkit.kube.failures import of_status, rejected, translated
+from kops_toolkit.errors import ArtefactInvalidError, KtError, NotFoundError, UsageError
+from kops_toolkit.kube.api import KINDS, POD, Json, Kind, Listing, PatchType, WatchEvent
+from kops_toolkit.kube.failures import garbled, of_status, rejected, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ def connect(kubeconfig: Path, context: str) -> RealKube:
         raise NotFoundError(f"{kubeconfig} has no context called {context}", f"it has: {listed}")
     try:
         client = config.new_client_from_config(str(kubeconfig), context=context)  # type: ignore[no-untyped-call]  # the client has no types here
-    except (ConfigException, OSError, ValueError, TypeError, KeyError) as cause:
+    except (ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError) as cause:
         raise _unusable(kubeconfig, str(cause)) from cause
     return RealKube(client)
 
@@ -63,10 +63,12 @@ def contexts(kubeconfig: Path) -> tuple[str, ...]:
     """
     try:
         found = yaml.safe_load(kubeconfig.read_bytes())
-        return tuple(item["name"] for item in found.get("contexts") or ())
+        return tuple(str(item["name"]) for item in found.get("contexts") or ())
     except FileNotFoundError as cause:
         raise NotFoundError(f"there is no kubeconfig at {kubeconfig}") from cause
-    except (yaml.YAMLError, AttributeError, TypeError, KeyError, OSError) as cause:
+    except OSError as cause:
+        raise _unusable(kubeconfig, str(cause.strerror)) from cause
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError) as cause:
         raise _unusable(kubeconfig, "it does not have a kubeconfig's form") from cause
 
 
@@ -90,7 +92,7 @@ class RealKube:
 
     def get(self, kind: Kind, name: str, namespace: str | None = None) -> Json:
         """See KubeApi."""
-        return self._json("GET", kind.path(namespace, quote(name)))
+        return self._json("GET", _path(kind, namespace, name))
 
     def list(
         self,
@@ -102,20 +104,23 @@ class RealKube:
     ) -> Listing:
         """See KubeApi."""
         query = {"labelSelector": labels, "fieldSelector": fields}
-        found = self._json("GET", kind.path(namespace), query)
+        found = self._json("GET", _path(kind, namespace), query)
         # Items of a list come without their type, which evidence wants to name.
         typed = {"apiVersion": kind.api_version, "kind": kind.kind}
-        items = tuple({**typed, **item} for item in found.get("items") or ())
-        return Listing(items, found["metadata"]["resourceVersion"])
+        try:
+            items = tuple({**typed, **item} for item in found.get("items") or ())
+            return Listing(items, found["metadata"]["resourceVersion"])
+        except (KeyError, TypeError) as cause:
+            raise garbled(self.server) from cause
 
     def create(self, body: Json, namespace: str | None = None, *, dry_run: bool = False) -> Json:
         """See KubeApi."""
         query = {"dryRun": "All" if dry_run else None}
-        return self._json("POST", kind_of(body).path(_home(body, namespace)), query, body)
+        return self._json("POST", _path(kind_of(body), _home(body, namespace)), query, body)
 
     def apply(self, body: Json, namespace: str | None = None, *, manager: str = "kt") -> Json:
         """See KubeApi."""
-        path = kind_of(body).path(_home(body, namespace), quote(body["metadata"]["name"]))
+        path = _path(kind_of(body), _home(body, namespace), body["metadata"]["name"])
         content = "application/apply-patch+yaml"  # JSON is YAML
         return self._json("PATCH", path, {"fieldManager": manager}, body, content)
 
@@ -130,7 +135,7 @@ class RealKube:
         subresource: str | None = None,
     ) -> Json:
         """See KubeApi."""
-        path = kind.path(namespace, quote(name)) + (f"/{subresource}" if subresource else "")
+        path = _path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
         return self._json("PATCH", path, {"fieldManager": "kt"}, body, PATCH_TYPES[how])
 
     def delete(
@@ -148,7 +153,7 @@ class RealKube:
             options["gracePeriodSeconds"] = grace
         if uid is not None:
             options["preconditions"] = {"uid": uid}
-        self._json("DELETE", kind.path(namespace, quote(name)), None, options)
+        self._json("DELETE", _path(kind, namespace, name), None, options)
 
     def watch(
         self,
@@ -167,9 +172,9 @@ class RealKube:
             "labelSelector": labels,
         }
         with translated(self.server):
-            response = self._send("GET", kind.path(namespace), query, silence=quiet)
+            response = self._send("GET", _path(kind, namespace), query, silence=quiet)
             try:
-                yield from _events(response)
+                yield from _events(response, self.server)
             except (urllib3.exceptions.ReadTimeoutError, urllib3.exceptions.ProtocolError):
                 return  # silent or cut off: the caller goes on from the last resourceVersion
             finally:
@@ -179,7 +184,7 @@ class RealKube:
         self, namespace: str, pod: str, container: str | None = None, *, follow: bool = False
     ) -> Iterator[str]:
         """See KubeApi."""
-        path = f"/api/v1/namespaces/{namespace}/pods/{quote(pod)}/log"
+        path = _path(POD, namespace, pod) + "/log"
         query = {
             "timestamps": "true",
             "follow": "true" if follow else None,
@@ -189,7 +194,7 @@ class RealKube:
             silence = LOG_SILENCE if follow else ANSWER_WITHIN
             response = self._send("GET", path, query, silence=silence)
             try:
-                for line in _lines(response):
+                for line in _lines(response, rest=True):
                     yield line.decode("utf-8", "replace")
             finally:
                 response.close()
@@ -210,7 +215,10 @@ class RealKube:
     ) -> Json:
         with translated(self.server):
             response = self._send(method, path, query or {}, body, content)
-            return cast("Json", json.loads(response.data))
+            found = json.loads(response.data)
+            if not isinstance(found, dict):
+                raise garbled(self.server)
+            return found
 
     def _send(
         self,
@@ -252,23 +260,38 @@ def _home(body: Json, namespace: str | None) -> str | None:
     return namespace or body["metadata"].get("namespace")
 
 
-def _events(response: Any) -> Iterator[WatchEvent]:  # noqa: ANN401 - see _send
+def _path(kind: Kind, namespace: str | None = None, name: str | None = None) -> str:
+    # An empty name would address, and delete, the whole collection; `..` another one.
+    for part in (namespace, name):
+        if part is not None and part in {"", ".", ".."}:
+            raise UsageError(f"{part!r} is not the name of a {kind.kind} or namespace")
+    return kind.path(*(part and quote(part, safe="") for part in (namespace, name)))
+
+
+def _events(response: Any, server: str) -> Iterator[WatchEvent]:  # noqa: ANN401 - see _send
     for line in _lines(response):
-        event = json.loads(line)
-        if event["type"] == "ERROR":
-            told = event["object"]
-            raise of_status(told.get("code", 500), told.get("reason", ""), told.get("message", ""))
-        yield WatchEvent(event["type"], event["object"])
+        try:
+            event = json.loads(line)
+            change, found = event["type"], event["object"]
+            if change != "ERROR":
+                found["metadata"]["resourceVersion"]  # what the caller resumes from
+        except (ValueError, KeyError, TypeError) as cause:
+            raise garbled(server) from cause
+        if change == "ERROR":
+            why = found.get("reason", ""), found.get("message", "")
+            raise of_status(found.get("code", 500), *why)
+        yield WatchEvent(change, found)
 
 
-def _lines(response: Any) -> Iterator[bytes]:  # noqa: ANN401 - see _send
-    rest = b""
+def _lines(response: Any, *, rest: bool = False) -> Iterator[bytes]:  # noqa: ANN401 - see _send
+    """Complete lines as they arrive; an unfinished last one too if `rest`."""
+    unfinished = b""
     # read_chunked would wait for whole chunks; stream() hands on what has arrived.
     for part in response.stream(None):
-        *lines, rest = (rest + part).split(b"\n")
+        *lines, unfinished = (unfinished + part).split(b"\n")
         yield from lines
-    if rest:
-        yield rest
+    if rest and unfinished:
+        yield unfinished
 
 
 def _unusable(kubeconfig: Path, why: str) -> KtError:

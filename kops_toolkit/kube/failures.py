@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import urllib3.exceptions
+from kubernetes.config.config_exception import ConfigException
 
 from kops_toolkit.errors import (
     ApiError,
@@ -27,9 +29,9 @@ BY_STATUS: dict[int, type[ApiError]] = {
     409: ConflictError,
     410: GoneError,
 }
-LONGEST = (
-    300  # characters of an answer that is no Status object: enough to recognise a proxy's page
-)
+# What Python and urllib3 put around the reason: the pool's name, OpenSSL's code, a source line.
+NOISE = re.compile(r"^\w*Connection\w*\(.*?\): |^\[SSL: \w+\] | \(_ssl\.c:\d+\)$")
+LONGEST = 300  # characters of what is no Status object: enough to recognise a proxy's page
 
 
 @contextmanager
@@ -37,26 +39,37 @@ def translated(server: str) -> Iterator[None]:
     """Within this block a missing, refused, broken or unreadable answer is an UnreachableError."""
     try:
         yield
-    except urllib3.exceptions.HTTPError as cause:
+    except (urllib3.exceptions.HTTPError, OSError) as cause:
         raise unreachable(server, cause) from cause
-    except OSError as cause:
-        raise unreachable(server, cause) from cause
-    except json.JSONDecodeError as cause:
+    except (json.JSONDecodeError, UnicodeDecodeError) as cause:
+        raise garbled(server) from cause
+    except ConfigException as cause:
         raise UnreachableError(
-            f"{server} sent something that is not JSON, or only part of it",
-            "is this address an API server?",
+            f"the kubeconfig's credentials for {server} can not be had: {cause}"
         ) from cause
+    except ValueError:
+        # http.client refuses a header it would have to break, and quotes it: not to be shown.
+        raise UnreachableError(
+            f"the kubeconfig's credentials for {server} can not be sent",
+            "is there a line break or another odd character in them?",
+        ) from None
+
+
+def garbled(server: str) -> UnreachableError:
+    """The error for an answer that is none of an API server's."""
+    return UnreachableError(
+        f"{server} sent something that is not JSON of an API server, or only part of it",
+        "is this address an API server?",
+    )
 
 
 def unreachable(server: str, cause: BaseException) -> UnreachableError:
     """One sentence for a failure below HTTP, ending in its innermost reason."""
-    while (inner := getattr(cause, "reason", None) or cause.__cause__) is not None:
-        if not isinstance(inner, BaseException):
-            break
+    while isinstance(inner := getattr(cause, "reason", None) or cause.__cause__, BaseException):
         cause = inner
-    said = str(cause).split(": ")[-1] or type(cause).__name__
+    said = NOISE.sub("", str(cause)) or type(cause).__name__
     return UnreachableError(
-        f"the API server at {server} does not answer: {said}",
+        f"the API server at {server} does not answer: {said[:LONGEST]}",
         "is the cluster running, and is this its address?",
     )
 
