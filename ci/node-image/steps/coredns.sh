@@ -1,0 +1,1 @@
+go_install "github.com/coredns/coredns@$V_coredns"

@@ -1,0 +1,1 @@
+go_install "sigs.k8s.io/kind@$V_kind"

@@ -1,0 +1,1 @@
+go_install "github.com/rancher/local-path-provisioner@$V_local_path"

@@ -1,0 +1,2 @@
+slim=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*')
+mmdebstrap -q --variant=minbase "${slim[@]}" --include=systemd,systemd-sysv,dbus,conntrack,iptables,nftables,iproute2,ethtool,util-linux,mount,kmod,procps,libseccomp2,bash,ca-certificates,curl,jq,hostname,socat,findutils,tar,gzip,zstd,nfs-common,fuse-overlayfs "$V_debian" "$OUT/node.tar"
