@@ -37,6 +37,8 @@ PARSED = re.compile(
 )
 FAILURES = {7: "refused", 28: "timed out", 52: "empty answer", 56: "reset"}  # curl's exit codes
 
+UNTOLD = "not told"  # its line never came: nobody may call it answered
+
 
 @dataclass(frozen=True)
 class Request:
@@ -66,12 +68,14 @@ class Tally:
         failures: kind of failure to how many were lost by it.
         answers: pod name to how many it answered.
         longest_gap: longest time in seconds, over all lanes, in which none was answered.
+        rate: how many ended in a second, on average; 0 for less than two.
     """
 
     total: int
     failures: Counter[str]
     answers: Counter[str]
     longest_gap: float
+    rate: float
 
     @property
     def lost(self) -> int:
@@ -100,11 +104,14 @@ def tally(requests: Sequence[Request]) -> Tally:
     """Sum up requests of any lanes."""
     answered = sorted(request.at for request in requests if not request.failure)
     gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(answered)]
+    ended = [request.at for request in requests]
+    span = (max(ended) - min(ended)).total_seconds() if ended else 0.0
     return Tally(
         total=len(requests),
         failures=Counter(request.failure for request in requests if request.failure),
         answers=Counter(request.who for request in requests if not request.failure),
         longest_gap=max(gaps, default=0.0),
+        rate=len(requests) / span if span else 0.0,
     )
 
 
@@ -244,9 +251,14 @@ class Load:
                     self._arrived.wait(0.5)  # the container may not run yet; then from the start
 
     def _take(self, requests: list[Request], request: Request | None) -> None:
-        if request is None or (requests and request.number <= requests[-1].number):
+        expected = requests[-1].number + 1 if requests else 1
+        if request is None or request.number < expected:
             return  # torn, or known from before the stream was cut
+        untold = [
+            Request(request.at, number, "", UNTOLD, 0.0)
+            for number in range(expected, request.number)
+        ]
         with self._arrived:
-            requests.append(request)
+            requests += [*untold, request]
             self._trouble = ""
             self._arrived.notify_all()

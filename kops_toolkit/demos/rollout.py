@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from kops_toolkit.demos.model import Scene
     from kops_toolkit.kube.api import Json
     from kops_toolkit.kube.temporal import State
+    from kops_toolkit.kube.watch import Seen
 
 PORT = 8080
 START_TAKES = 2  # seconds until a new pod listens: what a readiness probe is there for
 DRAIN = 4  # seconds a pod goes on answering after it left the Service
 REVISION = "deployment.kubernetes.io/revision"
+ENDED = {"Succeeded", "Failed"}  # phases of a pod whose containers will not run again
 TEMPLATE_HASH = "pod-template-hash"  # the Deployment controller adds it; no part of the template
 
 
@@ -55,7 +57,8 @@ class Version:
             container["readinessProbe"] = {
                 "httpGet": {"path": "/hostname", "port": PORT},
                 "periodSeconds": 1,
-                "failureThreshold": 1,
+                "timeoutSeconds": 2,
+                "failureThreshold": 3,  # a busy machine is not an unready pod
             }
         if self.pre_stop:
             container["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN}}}
@@ -178,6 +181,24 @@ class Rollout:
             if seen.object["metadata"]["labels"].get("version") == version
         }
 
+    def history_of(self, version: str) -> list[Seen]:
+        """All that happened to the pods of a version."""
+        names = self.pods_of(version)
+        return [seen for seen in self.pods.history() if seen.name in names]
+
+    def history(self) -> list[Seen]:
+        """All that happened to the pods and the Service's EndpointSlices, by time of arrival."""
+        return sorted(self.slices.history() + self.pods.history(), key=lambda seen: seen.at)
+
+    def standing(self, version: str | None = None) -> set[str]:
+        """UIDs of the pods (of one version, or all) that are not on their way out."""
+        names = self.pods_of(version) if version else self.pods.current()
+        return {
+            views.uid(pod)
+            for name, pod in self.pods.current().items()
+            if name in names and not views.terminating(pod)
+        }
+
     def last_words(self) -> str:
         """The pods as they are now, in words."""
         pods = self.pods.current().values()
@@ -195,6 +216,14 @@ def template_of(replica_set: Json) -> Json:
 def wanted_pods(state: State) -> int:
     """How many pods all ReplicaSets together ask for, in one state."""
     return sum(found["spec"]["replicas"] for found in state.of(REPLICA_SET).values())
+
+
+def standing_pods(state: State) -> int:
+    """How many pods there are that are not on their way out and have not ended, in one state."""
+    return sum(
+        not views.terminating(pod) and pod.get("status", {}).get("phase") not in ENDED
+        for pod in state.of(POD).values()
+    )
 
 
 def serving_pods(state: State) -> int:
