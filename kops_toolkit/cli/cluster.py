@@ -23,20 +23,8 @@ NameOption = Annotated[
 ]
 
 
-class Profile(StrEnum):
-    """What a cluster is made of."""
-
-    single = "single"
-    multi = "multi"
-    ha = "ha"
-
-
-class ProxyMode(StrEnum):
-    """How kube-proxy programs the kernel."""
-
-    iptables = "iptables"
-    nftables = "nftables"
-    ipvs = "ipvs"
+Profile = StrEnum("Profile", ["single", "multi", "ha"])
+ProxyMode = StrEnum("ProxyMode", ["iptables", "nftables", "ipvs"])
 
 
 @app.command()

@@ -34,9 +34,7 @@ class EngineFacts:
         version: the server's version; development builds have no number in it.
         system: operating system the engine runs on, e.g. `Docker Desktop`.
         kernel: release of the kernel that the nodes will share.
-        architecture: as the kernel spells it, e.g. `x86_64`.
         cgroup_version: 1 or 2.
-        cgroup_driver: `systemd` or `cgroupfs`.
         cpus: logical processors.
         memory: bytes in the machine the engine runs on.
         root: the engine's data folder, on the engine's machine.
@@ -49,9 +47,7 @@ class EngineFacts:
     version: str
     system: str
     kernel: str
-    architecture: str
     cgroup_version: int
-    cgroup_driver: str
     cpus: int
     memory: int
     root: str
@@ -141,9 +137,7 @@ class Engine:
             version=info["ServerVersion"],
             system=info["OperatingSystem"],
             kernel=info["KernelVersion"],
-            architecture=info["Architecture"],
             cgroup_version=int(info.get("CgroupVersion") or 1),
-            cgroup_driver=info["CgroupDriver"],
             cpus=info["NCPU"],
             memory=info["MemTotal"],
             root=info["DockerRootDir"],

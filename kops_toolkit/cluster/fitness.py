@@ -28,6 +28,7 @@ GIB = 1 << 30
 ENGINE_LEAST = (20, 10)  # the first that knows cgroup v2 and cgroup namespaces
 MEMORY_NEEDED, MEMORY_ADVISED = 1 * GIB, 4 * GIB  # a control plane takes 0.6, a worker 0.2
 DISK_NEEDED, DISK_ADVISED = 3 * GIB, 15 * GIB  # a node image takes 1.3, a few clusters the rest
+CPUS_ADVISED = 2  # what kubeadm asks of a control plane
 PORTS = 5  # loopback ports: one a cluster, a few for what tests publish
 REGISTRY_WITHIN = 3.0  # seconds
 # No such tag: the registry says so without sending anything, and that is answer enough.
@@ -238,6 +239,19 @@ def _limits(machine: Machine) -> Check:
     )
 
 
+def _cpus(machine: Machine) -> Check:
+    return _judge(
+        "cpus",
+        "Enough processors for a control plane",
+        expected=f"{CPUS_ADVISED} or more",
+        observed=str(machine.facts.cpus),
+        ok=machine.facts.cpus >= CPUS_ADVISED,
+        source="docker info",
+        mend="clusters will be slow to start",
+        needed=False,
+    )
+
+
 def _sys_resource(machine: Machine) -> Check:
     title = "Containers may lower their OOM scores"
     if machine.host.sys_resource is None:
@@ -287,6 +301,7 @@ THERE: tuple[Callable[[Machine], Check], ...] = (  # the engine's machine
     _setting(host.INOTIFY_WATCHES, "Enough inotify watches for several nodes", needed=False),
     _setting(host.IP_FORWARD, "Packets are forwarded between pods"),
     _limits,
+    _cpus,
     _sys_resource,
     _room(
         "memory",

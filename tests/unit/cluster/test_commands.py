@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from kops_toolkit.cli import cluster as cli
 from kops_toolkit.cli.app import app
 from kops_toolkit.cluster.clusters import MARK
 from kops_toolkit.cluster.image import VARIABLE
+from kops_toolkit.cluster.spec import PROFILES, PROXY_MODES
 from kops_toolkit.wiring import Kt
 from tests.fakes.clock import FakeClock
 from tests.fakes.docker import KUBECONFIG, FakeDocker
@@ -116,6 +118,23 @@ def test_status_with_the_api_down_is_data_and_exits_4(docker: FakeDocker, state:
     done = _kt(docker, state, "cluster", "status", "--name", "c", "-o", "json")
     assert done.code == 4
     assert json.loads(done.out)["api"] == "no control plane runs"
+
+
+def test_tables_are_for_people_on_stdout(docker: FakeDocker, state: Path) -> None:
+    docker.add("c", "control-plane", labels=f"{MARK}=c")
+    listed = _kt(docker, state, "cluster", "list").out.splitlines()
+    assert listed[0].split() == ["NAME", "MADE", "BY", "PROFILE", "NODES", "STATE", "VERSION"]
+    assert listed[1].split() == ["c", "kt", "-", "1", "running", "v1.37.2"]
+    docker.boxes["c-control-plane"]["State"]["Status"] = "exited"
+    status = _kt(docker, state, "cluster", "status")
+    row = ["c-control-plane", "control-plane", "exited", "unknown", "172.18.0.2", "-"]
+    assert status.out.splitlines()[1].split() == row
+    assert status.code == 4
+
+
+def test_the_choices_are_those_of_the_spec() -> None:
+    assert tuple(cli.Profile) == PROFILES
+    assert tuple(cli.ProxyMode) == PROXY_MODES
 
 
 def test_doctor_exits_3_and_still_prints_its_report(docker: FakeDocker, state: Path) -> None:

@@ -129,6 +129,13 @@ def test_an_old_kind_fails(docker: FakeDocker, tmp_path: Path) -> None:
     assert "0.11.1" in _check(report, "kind").evidence[0].observed
 
 
+def test_one_processor_is_told(docker: FakeDocker, tmp_path: Path) -> None:
+    docker.info["NCPU"] = 1
+    report = _examine(docker, tmp_path)
+    assert _check(report, "cpus").reason.startswith("advised, not needed: 2 or more")
+    assert report.status is Status.PASSED
+
+
 def test_missing_limits_fail(docker: FakeDocker, tmp_path: Path) -> None:
     docker.info["MemoryLimit"] = False
     check = _check(_examine(docker, tmp_path), "cgroups")
