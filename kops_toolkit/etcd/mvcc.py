@@ -8,6 +8,7 @@ over the history that compaction leaves at a revision (`server/storage/mvcc/hash
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ def read(
     bolt: Bolt,
     *,
     at: int | None = None,
+    bumped: int | None = None,
     wanted: Collection[bytes] = (),
     progress: Progress | None = None,
 ) -> History:
@@ -74,6 +76,8 @@ def read(
     Args:
         bolt: a freshly opened image; it can be read once.
         at: the revision to compute the state and HashKV at; None means the last one.
+        bumped: HashKV is to be what a member says at this revision that was restored from the
+            image with its revision raised to this one and marked compacted there.
         wanted: keys whose values to return.
         progress: hears of bytes.
 
@@ -93,7 +97,8 @@ def read(
     for bucket in buckets:  # in name order, which is HASH's
         history.hash = _extend(history.hash, bucket.name)
         if bucket.name == b"key":
-            _Reader(bolt, history, at, frozenset(wanted), progress or Silent()).read(bucket)
+            reader = _Reader(bolt, history, at, bumped, frozenset(wanted), progress or Silent())
+            reader.read(bucket)
         else:
             content = history.buckets[bucket.name]
             history.hash = _extend(
@@ -115,13 +120,15 @@ class _Reader:
         bolt: Bolt,
         history: History,
         at: int | None,
+        bumped: int | None,
         wanted: frozenset[bytes],
         progress: Progress,
     ) -> None:
         self._bolt = bolt
         self._history = history
         self._upto = at if at is not None else 1 << 63
-        self._compact = history.compact_revision
+        self._bumped = bumped
+        self._compact = history.compact_revision if bumped is None else bumped
         self._wanted = wanted
         self._progress = progress
         self._latest: dict[bytes, tuple[bytes, int]] = {}  # key: its last revision, page's offset
@@ -150,7 +157,7 @@ class _Reader:
         history.values = {
             key: _value_of(record) for key, record in history.values.items() if record
         }
-        history.hash_kv = self._hash_kv()
+        history.hash_kv = self._hash_kv() if self._bumped is None else self._bumped_hash_kv()
 
     def _records(self, leaf: Leaf) -> None:
         history, latest, page, offset = self._history, self._latest, leaf.page, leaf.offset
@@ -185,6 +192,9 @@ class _Reader:
                 offset: {revision for revision in revisions if self._always_out(revision)}
                 for offset, revisions in self._left_out.items()
             }
+        return self._hash_live()
+
+    def _hash_live(self) -> int:
         found = _extend(0, b"key")
         for offset, start, end in self._pages:
             out = self._left_out.get(offset)
@@ -195,6 +205,13 @@ class _Reader:
             )
             found = _extend(found, self._kept(offset, content, start, out) if out else content)
         return found
+
+    def _bumped_hash_kv(self) -> int:
+        """As if the bump's empty record were the last one; that of an earlier bump is then old."""
+        if before := self._latest.pop(b"", None):
+            self._leave_out(before[1], before[0])
+        placeholder = struct.pack(">QcQ", self._bumped, b"_", 0)
+        return _extend(self._hash_live(), placeholder)
 
     def _always_out(self, revision: bytes) -> bool:
         main = int.from_bytes(revision[:8], "big")
