@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kops_toolkit.cli import etcd_backup
+from kops_toolkit.cli import etcd_backup, etcd_restore
 
 app = typer.Typer(
     name="etcd",
@@ -13,3 +13,5 @@ app = typer.Typer(
 )
 app.command(name="backup")(etcd_backup.backup)
 app.command(name="verify")(etcd_backup.verify)
+app.command(name="restore")(etcd_restore.restore)
+app.command(name="cleanup")(etcd_restore.cleanup)

@@ -25,14 +25,19 @@ set -eu
 run="$1" data="$2"
 mkdir -p -m 700 "$(dirname "$run")"
 exec 9>>"$(dirname "$run")/.lock"
-flock -w {LOCK_PATIENCE} 9 || {{ echo "another restore holds $(dirname "$run")/.lock" >&2; exit 1; }}
+die() {{ echo "$1" >&2; exit 1; }}
+flock -w {LOCK_PATIENCE} 9 || die "another restore holds $(dirname "$run")/.lock"
 c() {{ ctr -n k8s.io "$@" 2>/dev/null; }}
 ids() {{
   c containers ls -q \\
     "labels.\\"io.kubernetes.container.name\\"==$1,labels.\\"io.kubernetes.pod.namespace\\"==kube-system"
 }}
 # A rename is on the disk once both folders are.
-move() {{ mkdir -p -m 700 "$(dirname "$2")"; mv -T -- "$1" "$2"; sync "$(dirname "$1")" "$(dirname "$2")"; }}
+move() {{
+  mkdir -p -m 700 "$(dirname "$2")"
+  mv -T -- "$1" "$2"
+  sync "$(dirname "$1")" "$(dirname "$2")"
+}}
 mark() {{ : > "$run/$1"; sync "$run/$1" "$run"; }}
 # The API server goes first, lest it sees etcd end or, worse, change under it.
 # A removed record leaves the kubelet no exit to count, and so no back-off.
@@ -47,13 +52,13 @@ halt() {{
   pids=""
   for id in $all; do
     pid="$(echo "$tasks" | awk -v id="$id" '$1 == id && $3 != "STOPPED" {{ print $2 }}')"
-    if [ -n "$pid" ] && [ "$pid" != 0 ]; then kill -KILL "$pid" 2>/dev/null || :; pids="$pids $pid"; fi
+    if [ "${{pid:-0}}" != 0 ]; then kill -KILL "$pid" 2>/dev/null || :; pids="$pids $pid"; fi
   done
   for pid in $pids; do
     n=0
     while [ -d "/proc/$pid" ]; do
       n=$((n + 1))
-      [ $n -lt {GONE_PATIENCE} ] || {{ echo "process $pid does not end" >&2; exit 1; }}
+      [ $n -lt {GONE_PATIENCE} ] || die "process $pid does not end"
       sleep 0.1
     done
   done
@@ -61,15 +66,18 @@ halt() {{
 }}
 # Beside the start of the kubelet, which takes longer to look at its pods.
 forget() {{
-  for id in $all; do c tasks rm -f "$id" >/dev/null || :; c containers rm "$id" >/dev/null || :; done
+  for id in $all; do
+    c tasks rm -f "$id" >/dev/null || :
+    c containers rm "$id" >/dev/null || :
+  done
 }}
 """
 
 SWAP = (
     _COMMON
     + """
-[ -d "$run/staged/member" ] && [ -d "$data/member" ] && [ ! -e "$run/old" ] || {
-  echo "the folders are not as they were when the restore began" >&2; exit 1; }
+[ -d "$run/staged/member" ] && [ -d "$data/member" ] && [ ! -e "$run/old" ] ||
+  die "the folders are not as they were when the restore began"
 halt
 move "$data/member" "$run/old/member"
 echo aside
@@ -109,7 +117,7 @@ if [ -d "$run/old/member" ]; then
   rmdir "$run/old"
   forget &
 fi
-[ -d "$data/member" ] || { echo "there is no $data/member" >&2; exit 1; }
+[ -d "$data/member" ] || die "there is no $data/member"
 systemctl start kubelet; wait
 mark settled
 echo rolled-back
