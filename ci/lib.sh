@@ -42,6 +42,9 @@ ready_engine() {
     say "a registry answers: images will be pulled under their public names"
     ci/kind
   else
+    if ! docker info >/dev/null 2>&1 && { [ "$(id -u)" != 0 ] || ! command -v go >/dev/null; }; then
+      die "no container engine answers" "install or start Docker; building an engine instead needs root and Go"
+    fi
     say "no engine with a registry answers: building engine, kind and images from package registries"
     ci/node-image/build
   fi

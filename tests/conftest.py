@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+PATIENCE = 300  # seconds for an end-to-end test that names no limit of its own
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +19,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if HERE / "e2e" in item.path.parents:
             item.add_marker("e2e")
+        if item.get_closest_marker("e2e") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(PATIENCE))
     if not config.getoption("--e2e"):
         real = [item for item in items if item.get_closest_marker("e2e")]
         config.hook.pytest_deselected(items=real)
