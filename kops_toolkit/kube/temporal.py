@@ -64,17 +64,21 @@ class State:
 def replay(watches: Sequence[Watch]) -> Iterator[State]:
     """Every state that the watches went through, in the order of arrival.
 
+    A listing counts as one event, for the states between its objects never were.
+
     Watches of different types are separate streams of the server: between two of them the order is
     that of arrival here, so a statement over several types can see one lag by milliseconds.
     """
-    merged = [(seen, watch.kind) for watch in watches for seen in watch.history()]
+    merged = [(seen, watch) for watch in watches for seen in watch.history()]
     objects: dict[Kind, dict[str, Json]] = {}
-    for seen, kind in sorted(merged, key=lambda item: item[0].at):
+    for seen, watch in sorted(merged, key=lambda item: item[0].at):
+        known = objects.setdefault(watch.kind, {})
         if seen.type == "DELETED":
-            objects.setdefault(kind, {}).pop(seen.name, None)
+            known.pop(watch.name(seen.object), None)
         else:
-            objects.setdefault(kind, {})[seen.name] = seen.object
-        yield State(seen, objects)
+            known[watch.name(seen.object)] = seen.object
+        if not seen.partial:
+            yield State(seen, objects)
 
 
 @dataclass(frozen=True)
@@ -175,10 +179,9 @@ class Consistently:
         try:
             words = watch.wait(breach, timeout=self.for_, what=what)
         except TimedOutError:
+            blind = watch.trouble or ("" if watch.history() else "nothing was there to observe")
             observed = f"held for {self.for_:g} s over {len(watch.history())} events"
-            return Verdict(
-                held=bool(watch.history()), observed=observed, source=_last_source(watch)
-            )
+            return Verdict(held=not blind, observed=blind or observed, source=_last_source(watch))
         return Verdict(held=False, observed=words, source=_last_source(watch))
 
 

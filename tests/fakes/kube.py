@@ -5,7 +5,7 @@
     kube.fail_next(ConflictError(409, "Conflict", "…"), verb="patch")
     kube.cut()                      # every open watch ends, as a dropped connection does
     kube.cut(GoneError(410, …))     # … or is told an error
-    kube.forget()                   # every resourceVersion until now is too old to watch from
+    kube.forget()                   # every resourceVersion before now is too old to watch from
     with kube.away(): …             # nothing answers
 
 Nothing is scheduled or run: a test plays the controllers with `on`, `set_status` and `gone`.
@@ -90,11 +90,9 @@ class FakeKube(Store):
             self._changed.notify_all()
 
     def forget(self) -> None:
-        """Compact: whatever resourceVersion there was until now is too old to watch from."""
+        """Compact: every resourceVersion before the present one is too old to watch from."""
         with self._changed:
-            self._version += 1
-            self._oldest = self._version
-            self._changes.clear()
+            self._oldest = self._version  # open watches go on: they were told, or will be
 
     def bookmark(self) -> None:
         """Tell every open watch the present resourceVersion."""
@@ -103,6 +101,12 @@ class FakeKube(Store):
             mark = {"metadata": {"resourceVersion": str(self._version)}}
             self._changes.append(Change(self._version, (POD, "", ""), "BOOKMARK", mark, None))
             self._changed.notify_all()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within the block only the caller's thread gets answers: for changes nobody watches."""
+        with self._changed:
+            yield
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -263,6 +267,9 @@ class FakeKube(Store):
             if int(since) < self._oldest:
                 message = f"too old resource version: {since} ({self._oldest})"
                 raise GoneError(410, "Expired", message)
+            if int(since) > self._version:
+                message = f"Too large resource version: {since}, current: {self._version}"
+                raise ApiError(504, "Timeout", message)
             epoch, last = self._epoch, int(since)
         while True:
             with self._changed:

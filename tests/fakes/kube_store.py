@@ -189,12 +189,12 @@ class Store:
 
     def _news(self, last: int, epoch: int, quiet: float) -> list[Change] | None:
         while True:
-            fresh = [change for change in self._changes if change.version > last]
-            if fresh:
-                return fresh
-            if self._epoch != epoch:
+            if self._epoch != epoch:  # what was not told before the cut is told to the next watch
                 if self._cut_by is not None:
                     raise self._cut_by
                 return None
+            fresh = [change for change in self._changes if change.version > last]
+            if fresh:
+                return fresh
             if not self._changed.wait(quiet):
                 return None
