@@ -231,7 +231,7 @@ def waits_for_image(history: Iterable[Seen], allowed: int) -> Verdict:
     pulling = all({"ErrImagePull", "ImagePullBackOff"} & told for told in reasons.values())
     every = sorted(set().union(*reasons.values())) if reasons else []
     words = f"{len(reasons)} made, {len(ready)} ever ready, waiting with {', '.join(every) or '-'}"
-    held = len(reasons) == allowed and not ready and pulling
+    held = bool(reasons) and len(reasons) == allowed and not ready and pulling
     return Verdict(held=held, observed=words, source=where)
 
 

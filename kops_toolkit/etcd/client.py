@@ -1,7 +1,7 @@
 """Speaks etcd's gRPC API to one member: the few calls that backup and restore need.
 
 Messages are read and written by hand (`messages`, `wire`), so no generated code is carried along.
-A connection that went half-open is noticed by HTTP/2 pings, a call that hangs by its deadline.
+A call that hangs ends at its deadline, a stream that hangs when its watchdog barks.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypeVar
 
-from kops_toolkit.errors import UsageError
+from kops_toolkit.errors import UnreachableError, UsageError
 from kops_toolkit.etcd import messages, wire
 from kops_toolkit.etcd.refusals import no_etcd, translated
+from kops_toolkit.etcd.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,6 @@ T = TypeVar("T")
 
 DEADLINE = 10.0  # seconds for a small call
 HASH_DEADLINE = 120.0  # seconds: the member reads its whole history
-PING_EVERY = 10_000  # ms; etcd disconnects who pings more often than every 5 s
-PING_PATIENCE = 10_000  # ms without an answer until the connection counts as dead
 
 
 class Client:
@@ -43,9 +42,6 @@ class Client:
         self.endpoint = endpoint
         options = (
             ("grpc.max_receive_message_length", -1),
-            ("grpc.keepalive_time_ms", PING_EVERY),
-            ("grpc.keepalive_timeout_ms", PING_PATIENCE),
-            ("grpc.http2.max_pings_without_data", 0),
             ("grpc.enable_http_proxy", 0),  # certificates and data are for the member alone
             ("SingleThreadedUnaryStream", 1),  # a stream without a thread handover per message
         )
@@ -92,24 +88,32 @@ class Client:
     def snapshot(self) -> Iterator[tuple[int, bytes]]:
         """Stream the member's backend: (bytes still to come, bytes), the SHA-256 of all last.
 
-        There is no overall deadline; a member that stops answering pings ends the stream.
+        There is no overall deadline; see `watchdog` for how a silent member is noticed.
         """
-        import grpc
+        import grpc  # see __init__
 
         stream = self._channel.unary_stream(
             "/etcdserverpb.Maintenance/Snapshot",
             request_serializer=_raw,
             response_deserializer=_raw,
         )(b"")
-        try:
-            for message in stream:
-                yield messages.blob(message)
-        except grpc.RpcError as error:
-            raise translated(error, self.endpoint) from error
-        except wire.WireError as error:
-            raise no_etcd(self.endpoint) from error
-        finally:
-            stream.cancel()
+        with Watchdog(self.status, stream.cancel) as watchdog:
+            try:
+                watchdog.waits()
+                for message in stream:
+                    watchdog.got()
+                    yield messages.blob(message)
+                    watchdog.waits()
+            except grpc.RpcError as error:
+                if watchdog.silent:
+                    raise UnreachableError(
+                        f"etcd at {self.endpoint.url} went silent"
+                    ) from watchdog.silent
+                raise translated(error, self.endpoint) from error
+            except wire.WireError as error:
+                raise no_etcd(self.endpoint) from error
+            finally:
+                stream.cancel()
 
     def _call(
         self, method: str, request: bytes, read: Callable[[bytes], T], deadline: float = DEADLINE

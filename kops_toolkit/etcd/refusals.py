@@ -36,11 +36,6 @@ _DETAILS: tuple[tuple[tuple[str, ...], str, str | None], ...] = (
         "what answers at {url} is no etcd v3 member",
         None,
     ),
-    (
-        ("keepalive", "ping timeout", "watchdog"),
-        "etcd at {url} went silent: pings are unanswered",
-        None,
-    ),
     (("no route", "unreachable", "timed out", "timeout"), "{url} cannot be reached", None),
     (("no leader",), "etcd at {url} has no leader: its cluster has lost quorum", None),
 )

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kops_toolkit.errors import KtError
+from kops_toolkit.system.process import close_pipes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -107,9 +108,7 @@ class _Bridge:
         for thread in self._threads:
             thread.join()
         self._connection.close()
-        for stream in (self._running.stdout, self._running.stderr):
-            if stream:
-                stream.close()
+        close_pipes(self._running)
 
     def _inwards(self) -> None:
         stdin = self._running.stdin
