@@ -148,6 +148,8 @@ class Kt:
 
         return Runner(
             api=reached.api,
+            name=reached.name,
+            consent=reached.consent,
             kubeconfig=reached.kubeconfig,
             context=reached.context,
             journals=self.journals(),

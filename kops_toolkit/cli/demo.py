@@ -11,6 +11,7 @@ from kops_toolkit.cli import exits
 from kops_toolkit.cli.context import kt
 from kops_toolkit.cli.options import (
     ClusterOption,
+    ConsentOption,
     ContextOption,
     Format,
     FormatOption,
@@ -52,6 +53,7 @@ def demo(
     cluster: ClusterOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
+    consent: ConsentOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """Show a concept on a real cluster, and prove it.
@@ -72,7 +74,7 @@ def demo(
         _explain(chosen.name, output)
         return
     wired = kt(ctx)
-    reached = wired.reach(Target(cluster, context, kubeconfig))
+    reached = wired.reach(Target(cluster, context, kubeconfig, consent))
     image = os.environ.get("KT_AGNHOST_IMAGE", AGNHOST)
     runner = wired.runner(reached, _audience(pause=pause), image)
     report = runner.run(chosen, sabotage=sabotage, keep=keep, strict=strict)

@@ -99,6 +99,7 @@ class Demo:
         needs: what it cannot do without.
         sabotages: what can be broken on purpose, to see a check fail: name to what it does.
         play: does it, on a scene.
+        breaks: it changes nodes or the control plane, and so needs consent where kt is a guest.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Demo:
     needs: tuple[Need, ...]
     sabotages: Mapping[str, str]
     play: Callable[[Scene], None]
+    breaks: bool = False
 
 
 @dataclass

@@ -9,6 +9,7 @@ from kops_toolkit.demos.model import AGNHOST, Scene
 from kops_toolkit.errors import CleanupFailedError, KtError, UsageError
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import EVENT, POD
+from kops_toolkit.kube.consent import require_consent
 from kops_toolkit.kube.scratch import scratch_namespace
 from kops_toolkit.kube.watch import Watches, source
 from kops_toolkit.outcome import Check, Evidence, Report, Status
@@ -32,6 +33,8 @@ class Runner:
 
     Attributes:
         api: the cluster.
+        name: what the user calls it.
+        consent: the name given with `--i-know-this-breaks`.
         kubeconfig: how another process reaches it, for the journal.
         context: likewise.
         journals: where debts are written.
@@ -42,6 +45,8 @@ class Runner:
     """
 
     api: KubeApi
+    name: str
+    consent: str | None
     kubeconfig: Path
     context: str
     journals: Journals
@@ -63,11 +68,14 @@ class Runner:
 
         Raises:
             UsageError: the demo has no such sabotage.
+            RefusedError: it could break a cluster that kt did not make.
             CleanupFailedError: what it made could not be taken away.
         """
         if sabotage is not None and sabotage not in demo.sabotages:
             known = ", ".join(demo.sabotages)
             raise UsageError(f"{demo.name} has no sabotage called {sabotage}", f"it has: {known}")
+        if demo.breaks:
+            require_consent(self.api, self.name, self.consent, f"the demo {demo.name}")
         started, began = self.clock.now(), self.clock.monotonic()
         unmet = [reason for need in demo.needs if (reason := need.unmet(self.api))]
         if unmet:
