@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 KUBE_SYSTEM = b"/registry/namespaces/kube-system"
 PROTOBUF = b"k8s\0"  # then apimachinery's runtime.Unknown
-ENCRYPTED = b"k8s:enc:"
 OTHER = "(no Kubernetes object)"
 
 # Where a resource's name in the key is not its name in the API
