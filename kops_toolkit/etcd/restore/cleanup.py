@@ -24,7 +24,7 @@ cd "$1" 2>/dev/null || exit 0
 for run in */; do
   [ -d "$run" ] || continue
   run="${run%/}" holds=""
-  for part in old undone staged snapshot.db settled; do
+  for part in old/member undone staged/member snapshot.db settled; do
     [ -e "$run/$part" ] && holds="$holds $part"
   done
   echo "$run $(du -sB1 "$run" | cut -f1)$holds"
@@ -37,9 +37,9 @@ rm -rf -- "$1/$2"; sync "$1"
 [ -n "$(ls "$1")" ] || rm -rf -- "$1"
 """
 SAYS = {
-    "old": "the data before the restore",
+    "old/member": "the data before the restore",
     "undone": "restored data that was taken out again",
-    "staged": "data restored into staging only",
+    "staged/member": "data restored into staging only",
     "snapshot.db": "a copy of the snapshot",
 }
 
@@ -109,7 +109,7 @@ def _listed(node: Node, folder: str) -> list[Leftover]:
         name, size, *holds = line.split()
         told = [SAYS[part] for part in holds if part in SAYS]
         # Without old data nothing has been swapped: what is there is only in the way.
-        settled = "settled" in holds or "old" not in holds
+        settled = "settled" in holds or "old/member" not in holds
         found.append(
             Leftover(
                 node=node.name,

@@ -38,6 +38,11 @@ move() {{
   mv -T -- "$1" "$2"
   sync "$(dirname "$1")" "$(dirname "$2")"
 }}
+# What was staged and is not needed any more.
+tidy() {{
+  rm -rf -- "$run/staged" "$run/snapshot.db"
+  rmdir -- "$run/old" 2>/dev/null || :
+}}
 mark() {{ : > "$run/$1"; sync "$run/$1" "$run"; }}
 # The API server goes first, lest it sees etcd end or, worse, change under it.
 # A removed record leaves the kubelet no exit to count, and so no back-off.
@@ -114,12 +119,12 @@ if [ -d "$run/old/member" ]; then
     move "$data/member" "$run/undone/$n/member"
   fi
   move "$run/old/member" "$data/member"
-  rmdir "$run/old"
   forget &
 fi
 [ -d "$data/member" ] || die "there is no $data/member"
 systemctl start kubelet; wait
-mark settled
+tidy
+[ ! -d "$run" ] || mark settled
 echo rolled-back
 """
 )
@@ -128,7 +133,7 @@ echo rolled-back
 SETTLE = (
     _COMMON
     + """
-systemctl start kubelet; wait
+tidy
 mark settled
 echo settled
 """

@@ -35,7 +35,7 @@ ctr -n k8s.io containers rm "$name" >/dev/null 2>&1
 [ -d "$run" ] || exit 0
 set -e
 rm -rf -- "$run/snapshot.db" "$run/staged"
-rmdir --ignore-fail-on-non-empty -- "$run"
+[ -e "$run/old" ] || [ -e "$run/undone" ] || rm -rf -- "$run"
 """
 # etcdutl writes with fsync, but makes folders without.
 SYNC = 'chmod 700 "$1/member"; find "$1" -exec sync {} +; rm -f -- "$2"'
