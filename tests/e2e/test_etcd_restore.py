@@ -234,7 +234,9 @@ def dying(word: str) -> str:
         ("the API server and etcd are stopped", "halted", "old"),
         ("the old data is moved aside", "aside", "old"),
         ("the restored data is in its place", "in-place", "old"),
-        ("swapping the data", "", "restored"),
+        # The line comes just before the node's script is started: killed in between, nothing was
+        # touched; killed after, the script goes on to its end. Either is whole.
+        ("swapping the data", "", "old or restored"),
         ("waiting for the API server", "", "restored"),
     ],
 )
@@ -261,7 +263,7 @@ def test_killed_and_recovered(
     close_pipes(process)
     assert list((state / "journal").iterdir())
     kt("recover")
-    assert story.which() == ends
+    assert story.which() in ends.split(" or ")
     story.well()
     assert list((state / "journal").iterdir()) == []
     assert "staged" not in kept()
