@@ -61,4 +61,12 @@ registry_answers() {
 # What a several-node cluster needs of the kernel; `kt doctor` tells the rest.
 ready_host() { kt doctor --fix >/dev/null || kt doctor; }
 
-ready() { ready_python; ready_engine; ready_host; }
+# So that `source .venv/bin/activate` is all a person needs: kt finds kind on PATH.
+ready_links() {
+  local program
+  for program in kind kubectl; do
+    [ ! -x "$KT_BUILD_DIR/bin/$program" ] || ln -sf "$KT_BUILD_DIR/bin/$program" .venv/bin/
+  done
+}
+
+ready() { ready_python; ready_engine; ready_links; ready_host; }
