@@ -79,7 +79,13 @@ def up(
 
 
 @app.command()
-def down(ctx: typer.Context, name: NameOption = None, consent: ConsentOption = None) -> None:
+def down(
+    ctx: typer.Context,
+    *,
+    # Unlike elsewhere kt's only cluster is not good enough: what is deleted is named, or is `kt`.
+    name: Annotated[str, typer.Option("--name", "--cluster", help="Which one.")] = "kt",
+    consent: ConsentOption = None,
+) -> None:
     """Delete a cluster that kt made, and kt's files of it.
 
     Any other kind cluster is refused, unless its name is said twice:

@@ -100,12 +100,15 @@ def _is_clicks_own(error: Exception) -> bool:
 
 
 def _confess(error: Exception) -> None:
-    folder = state_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log = folder / "last-bug.txt"
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    log = state_folder() / "last-bug.txt"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        where = f"the details are in {log}; please report them"
+    except OSError:
+        where = f"set KT_STATE_DIR to a folder that can be written: {log.parent} cannot"
     people = console.people()
     summary = " ".join(str(error).split())
     people.print(Text("error: ", style="bold red"), end="")
     people.print(f"this is a bug in kt: {type(error).__name__}: {summary}")
-    people.print(f"hint:  the details are in {log}; please report them")
+    people.print(f"hint:  {where}")

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from kops_toolkit.errors import CleanupFailedError, KtError
+from kops_toolkit.errors import CleanupFailedError, EnvironmentNotReadyError, KtError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -156,11 +156,21 @@ class Journals:
         self._clock = clock
 
     def open(self, run: str) -> Journal:
-        """A new journal for the run called `run`."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """A new journal for the run called `run`.
+
+        Raises:
+            EnvironmentNotReadyError: the folder cannot be written, so nothing may be begun.
+        """
         stamp = self._clock.now().strftime("%Y%m%dT%H%M%S")
         path = self._folder / f"{stamp}-{run}-{secrets.token_hex(3)}.jsonl"
-        file = path.open("x+", encoding="utf-8")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = path.open("x+", encoding="utf-8")
+        except OSError as cause:
+            raise EnvironmentNotReadyError(
+                f"kt cannot write its journal in {self._folder}: {cause.strerror}",
+                "KT_STATE_DIR names another folder",
+            ) from cause
         fcntl.flock(file, fcntl.LOCK_EX)
         return Journal(file, path, self._handlers)
 

@@ -64,7 +64,9 @@ def test_up_list_kubeconfig_down(docker: FakeDocker, state: Path) -> None:
     ]
     path = _kt(docker, state, "cluster", "kubeconfig", "--path").out.strip()
     assert path == str(state / "clusters/c/kubeconfig")
-    assert _kt(docker, state, "cluster", "down").code == 0
+    unnamed = _kt(docker, state, "cluster", "down")
+    assert unnamed.code == 10, "what is deleted must be named, even if it is kt's only one"
+    assert _kt(docker, state, "cluster", "down", "--name", "c").code == 0
     assert json.loads(_kt(docker, state, "cluster", "list", "-o", "json").out) == []
 
 

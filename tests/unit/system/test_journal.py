@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kops_toolkit.errors import CleanupFailedError, ToolFailedError
+from kops_toolkit.errors import CleanupFailedError, EnvironmentNotReadyError, ToolFailedError
 from kops_toolkit.system.journal import Journals, Undo
 from kops_toolkit.system.process import SystemProcesses
 from tests.fakes.clock import FakeClock
@@ -121,6 +121,12 @@ def test_an_unknown_undo_of_a_newer_kt_stays_on_disk(world: World, tmp_path: Pat
     with pytest.raises(CleanupFailedError, match="no handler"):
         older.recover(lambda _: None)
     assert world.journals.recover(lambda _: None) == 1
+
+
+def test_nothing_begins_where_no_journal_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentNotReadyError, match="cannot write its journal"):
+        World(tmp_path / "file" / "journal").journals.open("run")
 
 
 KILLED = """
