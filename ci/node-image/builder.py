@@ -189,7 +189,8 @@ def image_labels(images: Sequence[str]) -> dict[str, str]:
     ask = ["docker", "image", "inspect", "--format", template, *images]
     done = subprocess.run(ask, capture_output=True, text=True, check=False)
     found: dict[str, str] = {}
-    for line in done.stdout.splitlines():
+    # Where no engine answers or an image is missing, docker prints an empty line in its place.
+    for line in filter(None, done.stdout.splitlines()):
         tags, _, key = line.partition(" ")
         for tag in json.loads(tags) or ():
             for image in images:
