@@ -240,8 +240,8 @@ def in_service(endpoint_slice: Mapping[str, Any], pod: str) -> bool:
     )
 
 
-def picture(rollout: Rollout, load: Load) -> Picture:
-    """Deployment, ReplicaSets by revision, Pods, and the load, as they are now."""
+def picture(rollout: Rollout, load: Load, mark: dict[str, int]) -> Picture:
+    """Deployment, ReplicaSets by revision, Pods, and the load since a mark, as they are now."""
     found = rollout.current()
     status = found.get("status", {})
     ready, wanted = status.get("readyReplicas", 0), found.get("spec", {}).get("replicas", 0)
@@ -256,7 +256,7 @@ def picture(rollout: Rollout, load: Load) -> Picture:
         note = f"revision {_revision(replica_set)}, {replicas} wanted"
         rows.append(Row(1, f"ReplicaSet/{name}", "Scaled" if replicas else "Kept", None, note))
         rows += [_pod_row(pod) for pod in pods if views.owner_uid(pod) == views.uid(replica_set)]
-    seen = load.since({})
+    seen = load.since(mark)
     kinds = ", ".join(f"{count} {kind}" for kind, count in seen.failures.most_common())
     figures = f"{seen.total} requests, {seen.lost} lost" + (f": {kinds}" if kinds else "")
     return Picture(tuple(rows), figures, alarm=seen.lost > 0)

@@ -95,8 +95,9 @@ def _serve(scene: Scene, web: Rollout, version: Version) -> Load:
     web.complete(None)
     scene.tell("Deployment/web", f"{version.name} is available with {REPLICAS} replicas")
     load = Load(scene.api, scene.clock, scene.namespace, "load")
-    scene.picture = lambda: picture(web, load)
     load.steady()
+    steady = load.mark()
+    scene.picture = lambda: picture(web, load, steady)
     scene.tell("load", "is steady")
     return load
 

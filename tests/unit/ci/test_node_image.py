@@ -28,8 +28,8 @@ KEYS = {
 }
 
 
-def build(folder: Path, state: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "KT_BUILD_STEPS": str(folder), "KT_BUILD_DIR": str(state)}
+def build(folder: Path, state: Path, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "KT_BUILD_STEPS": str(folder), "KT_BUILD_DIR": str(state), **more}
     command = [sys.executable, str(REAL / "build"), *argv]
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=30
@@ -185,3 +185,21 @@ def test_an_unknown_step_is_one_sentence(small: Path, tmp_path: Path) -> None:
     done = build(small, tmp_path / "state", "nope")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: there is no step called nope; --list shows them\n"
+
+
+def test_without_an_engine_an_image_is_not_taken_for_built(small: Path, tmp_path: Path) -> None:
+    """What CI met: outputs were there, the engine was not, and docker printed an empty line."""
+    (small / "versions.toml").write_text('[versions]\na = "1"\nb = "1"\n[images]\nimg = "x:1"\n')
+    steps = small / "steps.toml"
+    steps.write_text(steps.read_text() + '[d]\nneeds = ["c"]\nmakes = ["img"]\n')
+    (small / "steps" / "d.sh").write_text("true\n")
+    key = keys(small, tmp_path / "state")["d"]
+    (tmp_path / "state" / "steps" / "d" / key).mkdir(parents=True)
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text("#!/bin/sh\necho\nexit 1\n")
+    docker.chmod(0o755)
+    path = f"{docker.parent}{os.pathsep}{os.environ['PATH']}"
+    listed = build(small, tmp_path / "state", "--list", PATH=path)
+    assert listed.returncode == 0, listed.stderr
+    assert re.search(rf"^d +{key} +to be built$", listed.stdout, re.MULTILINE)
