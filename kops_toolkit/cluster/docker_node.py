@@ -39,6 +39,11 @@ cat > "$part"
 chmod "$3" -- "$part"; sync -- "$part"; mv -T -- "$part" "$1"; sync -- "$(dirname -- "$1")"
 """
 
+# A byte says that it runs. Before that nothing in the node carries the token, so a `kill` would
+# find nothing to end, and the engine would begin the command after its client has died.
+BEGUN = b"+"
+BEGIN = f"""printf {BEGUN.decode()}; exec "$@" """
+
 # Whatever was started with this token in its environment, children included.
 KILL = """
 for p in /proc/[0-9]*; do
@@ -116,9 +121,12 @@ class DockerNode:
         return done
 
     def start(self, argv: Sequence[str]) -> Running:
-        """See Node. Its `kill` ends the command inside the node as well."""
+        """See Node. It runs when this returns; `kill` ends the command inside the node as well."""
         token = secrets.token_hex(8)
-        client = self.engine.start(["exec", "-i", "-e", f"KT_EXEC={token}", self.name, *argv])
+        begun = ["sh", "-c", BEGIN, "kt-begin", *argv]
+        client = self.engine.start(["exec", "-i", "-e", f"KT_EXEC={token}", self.name, *begun])
+        if client.stdout is not None:
+            client.stdout.read(len(BEGUN))  # or the end: then its exit code tells why
         return NodeProcess(self, client, token)
 
     def read(self, path: str) -> bytes:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kops_toolkit.cluster.docker_node import ABSENT, DIED_MID_STREAM, DockerNode
+from kops_toolkit.cluster.docker_node import ABSENT, BEGUN, DIED_MID_STREAM, DockerNode
 from kops_toolkit.cluster.engine import Engine
 from kops_toolkit.errors import (
     NoSpaceError,
@@ -119,11 +119,13 @@ def test_writing_that_fails(
 
 
 def test_killing_reaches_into_the_node(docker: FakeDocker, node: DockerNode) -> None:
-    client = FakeRunning(out=b"data")
+    client = FakeRunning(out=BEGUN + b"data")
     docker.starts("docker", "exec", running=lambda _: client)
     docker.answer("docker", "exec")
     running = node.start(["etcdctl", "snapshot"])
     token = docker.calls[-1][4].removeprefix("KT_EXEC=")
+    assert running.stdout is not None
+    assert running.stdout.read() == b"data"
     running.kill()
     assert docker.calls[-1][-1] == token
     assert client.killed
