@@ -162,6 +162,7 @@ class Kt:
     def _handlers(self) -> Mapping[str, Handler]:
         from kops_toolkit.cluster.undo import DELETE_KIND_CLUSTER, DeleteKindCluster
         from kops_toolkit.etcd.restore import rollback
+        from kops_toolkit.kube import outside
         from kops_toolkit.kube import undo as kube_undo
 
         def connect(kubeconfig: Path, context: str) -> KubeApi:
@@ -172,5 +173,6 @@ class Kt:
         return {
             DELETE_KIND_CLUSTER: DeleteKindCluster(self.clusters(), self.processes, self.clock),
             **kube_undo.handlers(connect, self.clock),
+            **outside.handlers(connect),
             **rollback.handlers(self.clusters(), connect, self.clock, self.progress),
         }

@@ -18,7 +18,7 @@ from kops_toolkit.cli.options import (
     KubeconfigOption,
 )
 from kops_toolkit.demos import registry
-from kops_toolkit.demos.model import AGNHOST
+from kops_toolkit.demos.model import AGNHOST, DOCS
 from kops_toolkit.errors import UsageError
 from kops_toolkit.report import as_json, as_table, console, story
 from kops_toolkit.wiring import Target
@@ -85,6 +85,17 @@ def demo(
     raise typer.Exit(exits.of_report(report))
 
 
+def explain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which demo; see `kt demo --list`.")],
+    output: FormatOption = Format.table,
+) -> None:
+    """Explain a concept in a screenful: the story its demo tells, and where to read on.
+
+    Example: kt explain taints
+    """
+    _explain(registry.find(name).name, output)
+
+
 def _audience(*, pause: bool) -> Audience:
     from kops_toolkit.report.lines import Lines
     from kops_toolkit.report.live import Live
@@ -107,6 +118,9 @@ def _explain(name: str, output: Format) -> None:
     acts = [(act.title, act.why) for act in chosen.acts]
     if output is Format.json:
         told = [{"title": title, "why": why} for title, why in acts]
-        console.emit(as_json.dump({"name": name, "idea": chosen.idea, "acts": told}))
+        page = {"name": name, "idea": chosen.idea, "acts": told, "page": DOCS + chosen.page}
+        console.emit(as_json.dump(page))
     else:
-        console.data().print(story.drawn(chosen.title, chosen.idea, acts, chosen.sabotages))
+        broken = {name: sabotage.text for name, sabotage in chosen.sabotages.items()}
+        told_story = story.drawn(chosen.title, chosen.idea, acts, broken, DOCS + chosen.page)
+        console.data().print(told_story)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kops_toolkit.outcome import Check, Moment, Picture
+from kops_toolkit.outcome import Check, Moment, Picture, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kops_toolkit.kube.api import KubeApi
+    from kops_toolkit.kube.outside import Outside
     from kops_toolkit.kube.temporal import Verdict
     from kops_toolkit.kube.watch import Watches
     from kops_toolkit.system.clock import Clock
 
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"  # Kubernetes' own test image
+DOCS = "https://kubernetes.io/docs/"
 
 
 class Audience(Protocol):
@@ -88,6 +90,19 @@ class Act:
 
 
 @dataclass(frozen=True)
+class Sabotage:
+    """A way to break a demo on purpose: a check that holds all the same proves nothing.
+
+    Attributes:
+        text: what it does.
+        fails: names of the checks that must not hold under it.
+    """
+
+    text: str
+    fails: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Demo:
     """A concept that can be shown and proven.
 
@@ -97,9 +112,12 @@ class Demo:
         idea: the concept in a paragraph.
         acts: the story, in order.
         needs: what it cannot do without.
-        sabotages: what can be broken on purpose, to see a check fail: name to what it does.
+        sabotages: what can be broken on purpose, by name.
         play: does it, on a scene.
+        page: the official documentation's page, below DOCS.
         breaks: it changes nodes or the control plane, and so needs consent where kt is a guest.
+        alone: other demos would not hold while it runs, e.g. because it drives pods off a node.
+        smoke: quick and telling enough for every push.
     """
 
     name: str
@@ -107,9 +125,12 @@ class Demo:
     idea: str
     acts: tuple[Act, ...]
     needs: tuple[Need, ...]
-    sabotages: Mapping[str, str]
+    sabotages: Mapping[str, Sabotage]
     play: Callable[[Scene], None]
+    page: str
     breaks: bool = False
+    alone: bool = False
+    smoke: bool = False
 
 
 @dataclass
@@ -122,6 +143,7 @@ class Scene:
         namespace: its own, empty at the start.
         clock: time.
         audience: who watches.
+        outside: changes what is not in its namespace.
         image: agnhost, or what stands in for it.
         sabotage: what is to be broken on purpose, None in earnest.
         checks: the verdicts so far.
@@ -135,6 +157,7 @@ class Scene:
     namespace: str
     clock: Clock
     audience: Audience
+    outside: Outside
     image: str = AGNHOST
     sabotage: str | None = None
     checks: list[Check] = field(default_factory=list)
@@ -156,6 +179,10 @@ class Scene:
     def judge(self, name: str, title: str, expected: str, verdict: Verdict) -> None:
         """Write down a verdict; the demo goes on either way, so that all of them are known."""
         self.record(verdict.check(name, title, expected))
+
+    def skip(self, name: str, title: str, reason: str) -> None:
+        """Write down that a check cannot be judged on this cluster."""
+        self.record(Check(name, title, Status.SKIPPED, reason=reason))
 
     def look(self) -> Picture:
         """How it looks now."""

@@ -5,13 +5,25 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from kops_toolkit.demos.catalog import rolling_update
+from kops_toolkit.demos.catalog import (
+    desired_state,
+    node_selector,
+    preemption,
+    rolling_update,
+    taints,
+)
 from kops_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
     from kops_toolkit.demos.model import Demo
 
-DEMOS: tuple[Demo, ...] = (rolling_update.DEMO,)
+DEMOS: tuple[Demo, ...] = (
+    rolling_update.DEMO,
+    desired_state.DEMO,
+    node_selector.DEMO,
+    taints.DEMO,
+    preemption.DEMO,
+)
 
 
 def find(name: str) -> Demo:

@@ -10,6 +10,7 @@ from kops_toolkit.errors import CleanupFailedError, KtError, UsageError
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import EVENT, POD
 from kops_toolkit.kube.consent import require_consent
+from kops_toolkit.kube.outside import Outside
 from kops_toolkit.kube.scratch import scratch_namespace
 from kops_toolkit.kube.watch import Watches, source
 from kops_toolkit.outcome import Check, Evidence, Report, Status
@@ -96,8 +97,17 @@ class Runner:
                 keep=keep,
             ) as namespace,
         ):
+            reach = {"kubeconfig": str(self.kubeconfig), "context": self.context}
+            outside = Outside(self.api, journal, namespace.rpartition("-")[2], reach)
             scene = Scene(
-                *(self.api, watches, namespace, self.clock, self.audience, self.image, sabotage)
+                api=self.api,
+                watches=watches,
+                namespace=namespace,
+                clock=self.clock,
+                audience=self.audience,
+                outside=outside,
+                image=self.image,
+                sabotage=sabotage,
             )
             self._play(demo, scene)
         seconds = self.clock.monotonic() - began

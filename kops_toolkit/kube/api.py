@@ -54,6 +54,8 @@ DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+PRIORITY_CLASS = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False)
+POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 KINDS = {
@@ -72,6 +74,8 @@ KINDS = {
         DAEMON_SET,
         ENDPOINT_SLICE,
         LEASE,
+        PRIORITY_CLASS,
+        POD_DISRUPTION_BUDGET,
     )
 }
 

@@ -6,29 +6,29 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kops_toolkit.errors import KtError
-    from kops_toolkit.outcome import Check, Evidence, Report
+    from kops_toolkit.outcome import Check, Evidence, Report, Status
 
 SCHEMA = "kt/report/v1"
+SCHEMA_OF_MANY = "kt/reports/v1"
 
 
 def report(found: Report) -> str:
     """The whole report; times are RFC 3339 in UTC, durations seconds."""
+    return dump(_report(found))
+
+
+def reports(name: str, found: Sequence[Report], status: Status, seconds: float) -> str:
+    """Several reports of one run, schema `kt/reports/v1`."""
     return dump(
         {
-            "schema": SCHEMA,
-            "name": found.name,
-            "status": found.status.value,
-            "started": found.started.isoformat(),
-            "seconds": round(found.seconds, 3),
-            "checks": [_check(check) for check in found.checks],
-            "facts": found.facts,
-            "timeline": [
-                {"at": moment.at.isoformat(), "subject": moment.subject, "text": moment.text}
-                for moment in found.timeline
-            ],
+            "schema": SCHEMA_OF_MANY,
+            "name": name,
+            "status": status.value,
+            "seconds": round(seconds, 3),
+            "reports": [_report(one) for one in found],
         }
     )
 
@@ -48,6 +48,22 @@ def error(problem: KtError, code: int) -> str:
 def dump(value: Mapping[str, Any] | list[Any]) -> str:
     """Any JSON value the way kt prints it."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _report(found: Report) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "name": found.name,
+        "status": found.status.value,
+        "started": found.started.isoformat(),
+        "seconds": round(found.seconds, 3),
+        "checks": [_check(check) for check in found.checks],
+        "facts": found.facts,
+        "timeline": [
+            {"at": moment.at.isoformat(), "subject": moment.subject, "text": moment.text}
+            for moment in found.timeline
+        ],
+    }
 
 
 def _check(check: Check) -> dict[str, Any]:

@@ -26,6 +26,22 @@ def report(found: Report) -> Table:
     return table
 
 
+def reports(found: Sequence[Report]) -> Table:
+    """One row a report, and under it each check that did not hold."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("VERDICT", "NAME", "CHECKS", "SECONDS", "WHY"):
+        table.add_column(column, overflow="fold", no_wrap=column != "WHY")
+    for one in found:
+        passed = sum(check.status is Status.PASSED for check in one.checks)
+        counts, seconds = f"{passed}/{len(one.checks)}", f"{one.seconds:.1f}"
+        table.add_row(verdict(one.status), Text(one.name), Text(counts), Text(seconds), Text(""))
+        for check in one.checks:
+            if check.status is not Status.PASSED:
+                name, why = Text(f"  {check.name}"), Text(check.reason)
+                table.add_row(verdict(check.status), name, Text(""), Text(""), why)
+    return table
+
+
 def rows(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
     """A plain table of strings without borders, good for eyes and `awk` alike."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 def drawn(
-    title: str, idea: str, acts: Sequence[tuple[str, str]], sabotages: Mapping[str, str]
+    title: str,
+    idea: str,
+    acts: Sequence[tuple[str, str]],
+    sabotages: Mapping[str, str],
+    page: str,
 ) -> RenderableType:
-    """Title, idea, numbered acts, and what can be broken on purpose."""
+    """Title, idea, numbered acts, what can be broken on purpose, and where to read on."""
     parts: list[RenderableType] = [Text(title, style="bold"), Padding(Text(idea), (0, 0, 1, 2))]
     for number, (act, why) in enumerate(acts, 1):
         parts += [Text(f"{number}. {act}", style="bold"), Padding(Text(why), (0, 0, 1, 3))]
@@ -26,4 +30,5 @@ def drawn(
         parts += [
             Padding(Text(f"{name}: {does}"), (0, 0, 0, 2)) for name, does in sabotages.items()
         ]
+    parts += [Text(""), Text(f"Read on: {page}")]
     return Group(*parts)

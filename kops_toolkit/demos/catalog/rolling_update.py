@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kops_toolkit.demos import rollout_checks as checks
 from kops_toolkit.demos.load import Load, client_pod
-from kops_toolkit.demos.model import Act, Demo, Need
+from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
 from kops_toolkit.demos.rollout import (
     DRAIN,
     REVISION,
@@ -344,8 +344,15 @@ DEMO = Demo(
     acts=(HEALTHY, STUCK, UNDO, PAUSED, CONTRAST),
     needs=(Need("one ready node", _few_nodes),),
     sabotages={
-        "readiness": "v2 has no readiness probe, so it gets requests before it listens",
-        "prestop": "v2 has no preStop, so it ends while requests still come",
+        "readiness": Sabotage(
+            "v2 has no readiness probe, so it gets requests before it listens",
+            ("update-loses-nothing", "readiness-gates"),
+        ),
+        "prestop": Sabotage(
+            "v2 has no preStop, so it ends while requests still come",
+            ("update-loses-nothing", "leaves-before-it-ends"),
+        ),
     },
     play=play,
+    page="concepts/workloads/controllers/deployment/#rolling-update-deployment",
 )

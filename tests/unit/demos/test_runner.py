@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from kops_toolkit.demos.model import Act, Demo, Need, Nobody, Scene
+from kops_toolkit.demos.model import Act, Demo, Need, Nobody, Sabotage, Scene
 from kops_toolkit.demos.registry import DEMOS, find
 from kops_toolkit.demos.runner import Runner
 from kops_toolkit.errors import RefusedError, TimedOutError, UsageError
@@ -25,7 +26,10 @@ ACT = Act("An act", "It shows something.")
 
 def demo(play: Callable[[Scene], None], *, unmet: str | None = None, breaks: bool = False) -> Demo:
     need = Need("a thing", lambda _: unmet)
-    return Demo("a-demo", "A demo", "An idea.", (ACT,), (need,), {"it": "breaks"}, play, breaks)
+    sabotages = {"it": Sabotage("It breaks.", ("it-holds",))}
+    return Demo(
+        *("a-demo", "A demo", "An idea.", (ACT,), (need,), sabotages, play, "a/page", breaks)
+    )
 
 
 def holds(scene: Scene) -> None:
@@ -141,11 +145,14 @@ def test_kept_objects_stay(world: World) -> None:
     assert report.facts["namespace"] in world.namespaces()
 
 
-@pytest.mark.parametrize("name", ["rolling-updat", "nonsense"])
-def test_an_unknown_demo_names_the_nearest(name: str) -> None:
+def test_an_unknown_demo_names_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
-        find(name)
+        find("rolling-updat")
     assert caught.value.hint == "did you mean rolling-update?"
+    with pytest.raises(UsageError) as caught:
+        find("xyz")
+    assert caught.value.hint
+    assert all(demo.name in caught.value.hint for demo in DEMOS)
 
 
 @pytest.mark.parametrize("each", DEMOS)
@@ -155,3 +162,9 @@ def test_every_demo_tells_its_story_and_can_be_sabotaged(each: Demo) -> None:
     assert each.needs
     assert each.sabotages
     assert all(act.title and act.why for act in each.acts)
+
+
+@pytest.mark.parametrize("each", DEMOS)
+def test_every_demo_can_be_explained_and_read_on(each: Demo) -> None:
+    assert re.fullmatch(r"(concepts|reference|tasks)/[a-z0-9/-]+/(#[a-z0-9-]+)?", each.page)
+    assert all(sabotage.text and sabotage.fails for sabotage in each.sabotages.values())
