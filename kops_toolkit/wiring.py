@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from kops_toolkit.cluster.clusters import Cluster, Clusters
     from kops_toolkit.cluster.lifecycle import Lifecycle
+    from kops_toolkit.cluster.node import Node
     from kops_toolkit.demos.model import Audience
     from kops_toolkit.demos.runner import Runner
     from kops_toolkit.kube.api import KubeApi
+    from kops_toolkit.kube.watches import Streams
 
 KIND_CONTEXT = "kind-"  # kind names a cluster's context so
 
@@ -135,7 +137,9 @@ class Kt:
         api = connect(kubeconfig, target.context)
         return Reached(target.context, api, kubeconfig, target.context, None, target.consent)
 
-    def runner(self, reached: Reached, audience: Audience, image: str) -> Runner:
+    def runner(
+        self, reached: Reached, audience: Audience, image: str, streams: Streams | None = None
+    ) -> Runner:
         """Plays demos on a cluster; nodes that we can reach into are given the image first."""
         from kops_toolkit.cluster.load import Loader
         from kops_toolkit.demos.runner import Runner
@@ -146,6 +150,8 @@ class Kt:
             if reached.cluster is not None:
                 Loader(engine, self.progress).ensure(reached.cluster.nodes, wanted)
 
+        found = reached.cluster.nodes if reached.cluster is not None else ()
+        nodes: dict[str, Node] = {node.name: node for node in found}
         return Runner(
             api=reached.api,
             name=reached.name,
@@ -157,9 +163,12 @@ class Kt:
             audience=audience,
             ensure_image=ensure,
             image=image,
+            nodes=nodes,
+            streams=streams,
         )
 
     def _handlers(self) -> Mapping[str, Handler]:
+        from kops_toolkit.cluster import faults
         from kops_toolkit.cluster.undo import DELETE_KIND_CLUSTER, DeleteKindCluster
         from kops_toolkit.etcd.restore import rollback
         from kops_toolkit.kube import outside
@@ -174,5 +183,6 @@ class Kt:
             DELETE_KIND_CLUSTER: DeleteKindCluster(self.clusters(), self.processes, self.clock),
             **kube_undo.handlers(connect, self.clock),
             **outside.handlers(connect),
+            **faults.handlers(self.clusters()),
             **rollback.handlers(self.clusters(), connect, self.clock, self.progress),
         }

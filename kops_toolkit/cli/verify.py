@@ -24,6 +24,7 @@ from kops_toolkit.demos import registry, selftest
 from kops_toolkit.demos.model import AGNHOST, Nobody
 from kops_toolkit.demos.suite import Part, Suite
 from kops_toolkit.errors import EnvironmentNotReadyError, KtError
+from kops_toolkit.kube.watches import Streams
 from kops_toolkit.outcome import Status, fold
 from kops_toolkit.report import as_json, as_junit, as_table, console
 from kops_toolkit.system import files
@@ -94,7 +95,7 @@ def verify(
     try:
         began = wired.clock.monotonic()
         parts = [Part(demo) for demo in chosen]
-        found = _suite(wired, target, jobs, fail_fast=fail_fast, strict=strict).run(parts)
+        found = _played(wired, target, parts, jobs, fail_fast=fail_fast, strict=strict)
     except KtError as error:
         if junit:
             _write(junit, as_junit.failure(error.message))
@@ -127,8 +128,8 @@ def self_test(
     wired = kt(ctx)
     began = wired.clock.monotonic()
     parts = selftest.parts(chosen)
-    suite = _suite(wired, Target(cluster, context, kubeconfig, consent), jobs)
-    found = selftest.judge(parts, suite.run(parts))
+    target = Target(cluster, context, kubeconfig, consent)
+    found = selftest.judge(parts, _played(wired, target, parts, jobs))
     _tell("selftest", found, wired.clock.monotonic() - began, output)
     raise typer.Exit(exits.CHECK_FAILED if _status(found) is Status.FAILED else 0)
 
@@ -145,24 +146,32 @@ def _chosen(names: Sequence[str] | None, profile: Profile) -> list[Demo]:
     ]
 
 
-def _suite(
-    wired: Kt, target: Target, jobs: int, *, fail_fast: bool = False, strict: bool = False
-) -> Suite:
+def _played(
+    wired: Kt,
+    target: Target,
+    parts: Sequence[Part],
+    jobs: int,
+    *,
+    fail_fast: bool = False,
+    strict: bool = False,
+) -> tuple[Report, ...]:
     reached = wired.reach(target)
     image = os.environ.get("KT_AGNHOST_IMAGE", AGNHOST)
-    runner = wired.runner(reached, Nobody(), image)
     people = console.people()
-
-    def play(part: Part) -> Report:
-        return runner.run(part.demo, sabotage=part.sabotage, strict=strict)
 
     def ends(part: Part, report: Report) -> None:
         passed = sum(check.status is Status.PASSED for check in report.checks)
         text = f"{part.name}: {passed} of {len(report.checks)} checks in {report.seconds:.1f} s"
         people.print(as_table.verdict(report.status), text, markup=False, highlight=False)
 
-    begins = partial(_begins, wired)
-    return Suite(play, wired.clock, jobs, fail_fast, begins, ends)
+    with Streams(reached.api, wired.clock, wide=True) as streams:
+        runner = wired.runner(reached, Nobody(), image, streams)
+
+        def play(part: Part) -> Report:
+            return runner.run(part.demo, sabotage=part.sabotage, strict=strict)
+
+        suite = Suite(play, wired.clock, jobs, fail_fast, partial(_begins, wired), ends)
+        return suite.run(parts)
 
 
 def _begins(wired: Kt, part: Part) -> None:

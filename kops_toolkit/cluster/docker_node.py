@@ -154,6 +154,17 @@ class DockerNode:
                 raise NoSpaceError(f"the disk of {self.name} is full; {path} is as it was")
             raise ToolFailedError(f"on {self.name} {path} could not be written: {_said(done)}")
 
+    def freeze(self) -> None:
+        """See Node."""
+        self.engine.run(["pause", self.name])
+
+    def thaw(self) -> None:
+        """See Node."""
+        done = self.engine.run(["unpause", self.name], check=False)
+        if done.code != 0 and "is not paused" not in _said(done):
+            self._raise_if_away(done)
+            raise failed(done)
+
     def _raise_if_away(self, done: Completed) -> None:
         said = _said(done)
         if not said.startswith("Error response from daemon"):

@@ -48,3 +48,11 @@ class Node(Protocol):
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """Write a whole file atomically (temporary name, fsync, rename)."""
         ...
+
+    def freeze(self) -> None:
+        """Let nothing on it run any more, as if the machine hung; its kernel stays reachable."""
+        ...
+
+    def thaw(self) -> None:
+        """Let it go on; no error if it was not frozen."""
+        ...

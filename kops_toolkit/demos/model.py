@@ -10,10 +10,11 @@ from kops_toolkit.outcome import Check, Moment, Picture, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kops_toolkit.cluster.faults import Faults
     from kops_toolkit.kube.api import KubeApi
     from kops_toolkit.kube.outside import Outside
     from kops_toolkit.kube.temporal import Verdict
-    from kops_toolkit.kube.watch import Watches
+    from kops_toolkit.kube.watches import Watches
     from kops_toolkit.system.clock import Clock
 
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"  # Kubernetes' own test image
@@ -118,6 +119,7 @@ class Demo:
         breaks: it changes nodes or the control plane, and so needs consent where kt is a guest.
         alone: other demos would not hold while it runs, e.g. because it drives pods off a node.
         smoke: quick and telling enough for every push.
+        reaches_nodes: it looks at, or breaks, what runs on the nodes, beyond what the API tells.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Demo:
     breaks: bool = False
     alone: bool = False
     smoke: bool = False
+    reaches_nodes: bool = False
 
 
 @dataclass
@@ -144,6 +147,7 @@ class Scene:
         clock: time.
         audience: who watches.
         outside: changes what is not in its namespace.
+        faults: the nodes that can be reached into, and what can be broken on them.
         image: agnhost, or what stands in for it.
         sabotage: what is to be broken on purpose, None in earnest.
         checks: the verdicts so far.
@@ -158,6 +162,7 @@ class Scene:
     clock: Clock
     audience: Audience
     outside: Outside
+    faults: Faults
     image: str = AGNHOST
     sabotage: str | None = None
     checks: list[Check] = field(default_factory=list)

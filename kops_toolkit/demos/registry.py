@@ -6,10 +6,18 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.catalog import (
+    controllers,
+    crash,
+    daemonset,
     desired_state,
+    kubelet,
+    node_affinity,
+    node_failure,
     node_selector,
     preemption,
     rolling_update,
+    runtime,
+    scheduler,
     taints,
 )
 from kops_toolkit.errors import UsageError
@@ -18,11 +26,19 @@ if TYPE_CHECKING:
     from kops_toolkit.demos.model import Demo
 
 DEMOS: tuple[Demo, ...] = (
-    rolling_update.DEMO,
+    scheduler.DEMO,
+    controllers.DEMO,
+    kubelet.DEMO,
+    runtime.DEMO,
     desired_state.DEMO,
+    rolling_update.DEMO,
+    crash.DEMO,
     node_selector.DEMO,
+    node_affinity.DEMO,
     taints.DEMO,
     preemption.DEMO,
+    daemonset.DEMO,
+    node_failure.DEMO,
 )
 
 

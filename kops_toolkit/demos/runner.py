@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kops_toolkit.cluster.faults import Faults
 from kops_toolkit.demos.model import AGNHOST, Scene
 from kops_toolkit.errors import CleanupFailedError, KtError, UsageError
 from kops_toolkit.kube import views
@@ -12,15 +13,18 @@ from kops_toolkit.kube.api import EVENT, POD
 from kops_toolkit.kube.consent import require_consent
 from kops_toolkit.kube.outside import Outside
 from kops_toolkit.kube.scratch import scratch_namespace
-from kops_toolkit.kube.watch import Watches, source
+from kops_toolkit.kube.watch import source
+from kops_toolkit.kube.watches import Watches
 from kops_toolkit.outcome import Check, Evidence, Report, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from kops_toolkit.cluster.node import Node
     from kops_toolkit.demos.model import Audience, Demo
     from kops_toolkit.kube.api import KubeApi
+    from kops_toolkit.kube.watches import Streams
     from kops_toolkit.system.clock import Clock
     from kops_toolkit.system.journal import Journals
 
@@ -43,6 +47,8 @@ class Runner:
         audience: who watches.
         ensure_image: makes sure that every node has an image, or can pull it.
         image: what the demos' workloads run.
+        nodes: the nodes that we can reach into, by name; none where the cluster is not kind's.
+        streams: what all demos of a suite see the cluster through; None: each opens its own.
     """
 
     api: KubeApi
@@ -55,6 +61,8 @@ class Runner:
     audience: Audience
     ensure_image: Callable[[str], None]
     image: str = AGNHOST
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    streams: Streams | None = None
 
     def run(
         self, demo: Demo, *, sabotage: str | None = None, keep: bool = False, strict: bool = False
@@ -79,6 +87,8 @@ class Runner:
             require_consent(self.api, self.name, self.consent, f"the demo {demo.name}")
         started, began = self.clock.now(), self.clock.monotonic()
         unmet = [reason for need in demo.needs if (reason := need.unmet(self.api))]
+        if demo.reaches_nodes and not self.nodes:
+            unmet.append("kt cannot reach into this cluster's nodes; it can into those of kind's")
         if unmet:
             status = Status.FAILED if strict else Status.SKIPPED
             seen = Evidence("what the demo needs", "; ".join(unmet), self.api.server, started)
@@ -87,7 +97,7 @@ class Runner:
         self.ensure_image(self.image)
         with (
             self.journals.open(demo.name) as journal,
-            Watches(self.api, self.clock) as watches,
+            Watches(self.api, self.clock, self.streams) as watches,
             scratch_namespace(
                 self.api,
                 journal,
@@ -106,6 +116,7 @@ class Runner:
                 clock=self.clock,
                 audience=self.audience,
                 outside=outside,
+                faults=Faults(self.name, self.nodes, journal),
                 image=self.image,
                 sabotage=sabotage,
             )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from kops_toolkit.demos.props import READY_WITHIN, container, pod_body
 from kops_toolkit.errors import TimedOutError
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import NODE, POD
-from kops_toolkit.kube.temporal import Eventually, Verdict
+from kops_toolkit.kube.temporal import Eventually, Verdict, Within
 from kops_toolkit.kube.watch import source
 from kops_toolkit.outcome import Picture, Row
 
@@ -24,25 +25,12 @@ if TYPE_CHECKING:
     from kops_toolkit.kube.watch import Watch
 
 T = TypeVar("T")
-READY_WITHIN = 60.0  # seconds until a placed pod must run; the image is there
 PLACED_WITHIN = 15.0  # seconds until the scheduler must have decided
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+# Seconds from a node's death until it must count as lost: the node controller's grace period, 50 by
+# default, counted from the last heartbeat, which was up to 10 s ago, and looked at every 5.
+LOST = Within(25.0, 75.0)
 SELECTOR_WORDS = "didn't match Pod's node affinity/selector"  # how the scheduler says it
-
-
-def pod(name: str, image: str, labels: Mapping[str, str] | None = None, **spec: object) -> Json:
-    """A pod that does nothing until it is told to end, and then ends at once."""
-    container = {
-        "name": "main",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": ["pause"],
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": dict(labels or {})},
-        "spec": {"terminationGracePeriodSeconds": 0, "containers": [container], **spec},
-    }
 
 
 def able_nodes(api: KubeApi) -> list[str]:
@@ -57,10 +45,30 @@ def takes_pods(node: Json) -> bool:
     return views.ready(node) and not node["spec"].get("unschedulable") and not kept_off
 
 
+def workers(api: KubeApi) -> list[str]:
+    """Names of the nodes that take pods and run no control plane."""
+    return [
+        node["metadata"]["name"]
+        for node in api.list(NODE).items
+        if takes_pods(node) and CONTROL_PLANE not in node["metadata"]["labels"]
+    ]
+
+
+def fewer_than_two_workers(api: KubeApi) -> str | None:
+    """The reason why no worker can be lost here, or None."""
+    found = workers(api)
+    return None if len(found) > 1 else f"{len(found)} workers take pods, so none can be lost"
+
+
 def fewer_than_two(api: KubeApi) -> str | None:
     """The reason why nothing can be chosen here, or None."""
     able = able_nodes(api)
     return None if len(able) > 1 else f"{len(able)} of the nodes takes pods, so there is no choice"
+
+
+def no_able_node(api: KubeApi) -> str | None:
+    """The reason why no pod can be placed here, or None."""
+    return None if able_nodes(api) else "no node takes pods"
 
 
 class Placements:
@@ -78,7 +86,8 @@ class Placements:
     def create(self, name: str, labels: Mapping[str, str] | None = None, **spec: object) -> Json:
         """Create a pod with these fields in its spec."""
         scene = self._scene
-        return scene.api.create(pod(name, scene.image, labels, **spec), scene.namespace)
+        chosen = {"containers": [container(scene.image)], **spec}
+        return scene.api.create(pod_body(name, labels, **chosen), scene.namespace)
 
     def current(self, name: str) -> Json:
         """A pod as last seen, {} if it is not there."""

@@ -56,6 +56,9 @@ DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 PRIORITY_CLASS = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False)
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+RUNTIME_CLASS = Kind("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", namespaced=False)
+PERSISTENT_VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
+PERSISTENT_VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 KINDS = {
@@ -76,6 +79,9 @@ KINDS = {
         LEASE,
         PRIORITY_CLASS,
         POD_DISRUPTION_BUDGET,
+        RUNTIME_CLASS,
+        PERSISTENT_VOLUME,
+        PERSISTENT_VOLUME_CLAIM,
     )
 }
 

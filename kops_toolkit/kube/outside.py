@@ -6,11 +6,12 @@ what was there before nor what others put there meanwhile.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kops_toolkit.errors import ConflictError, NotFoundError, ObjectNotFoundError
-from kops_toolkit.kube.api import NODE, Kind
+from kops_toolkit.kube.api import NODE, POD, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 UNMARK_NODE = "unmark-node"
 DELETE_OBJECT = "delete-object"
+UNCORDON = "uncordon"
+DELETE_NODE = "delete-node"
 ATTEMPTS = 10  # at a change of a node that others change at the same moment
 DOMAIN = "demo.kops-toolkit.io"  # of the keys that a run puts on nodes
 
@@ -27,25 +30,30 @@ DOMAIN = "demo.kops-toolkit.io"  # of the keys that a run puts on nodes
 def handlers(connect: Callable[[Path, str], KubeApi]) -> dict[str, Handler]:
     """Undo names of this module; the args of each name the kubeconfig and context to use."""
 
-    def reached(args: Mapping[str, Any]) -> KubeApi | None:
-        try:
-            return connect(Path(args["kubeconfig"]), args["context"])
-        except NotFoundError:
-            return None  # kt forgot the cluster, which it does only when the cluster is gone
-
-    def unmark_node(args: Mapping[str, Any]) -> None:
-        if api := reached(args):
-            unmark(api, args["node"], args["key"])
-
-    def delete_object(args: Mapping[str, Any]) -> None:
-        if api := reached(args):
-            kind = Kind(args["api_version"], args["kind"], args["plural"], namespaced=False)
+    def reaching(act: Callable[[KubeApi, Mapping[str, Any]], None]) -> Handler:
+        def handler(args: Mapping[str, Any]) -> None:
             try:
-                api.delete(kind, args["name"])
-            except ObjectNotFoundError:
-                return
+                api = connect(Path(args["kubeconfig"]), args["context"])
+            except NotFoundError:
+                return  # kt forgot the cluster, which it does only when the cluster is gone
+            with suppress(ObjectNotFoundError):  # deleted meanwhile, and all that was on it
+                act(api, args)
 
-    return {UNMARK_NODE: unmark_node, DELETE_OBJECT: delete_object}
+        return handler
+
+    def delete_object(api: KubeApi, args: Mapping[str, Any]) -> None:
+        kind = Kind(args["api_version"], args["kind"], args["plural"], namespaced=False)
+        api.delete(kind, args["name"])
+
+    def uncordon(api: KubeApi, args: Mapping[str, Any]) -> None:
+        api.patch(NODE, args["node"], None, {"spec": {"unschedulable": None}})
+
+    return {
+        UNMARK_NODE: reaching(lambda api, args: unmark(api, args["node"], args["key"])),
+        DELETE_OBJECT: reaching(delete_object),
+        UNCORDON: reaching(uncordon),
+        DELETE_NODE: reaching(lambda api, args: remove_node(api, args["node"])),
+    }
 
 
 class Outside:
@@ -89,6 +97,19 @@ class Outside:
         self._api.patch(NODE, node, None, status, subresource="status")
         return debt
 
+    def cordon(self, node: str) -> int:
+        """Let no new pods on a node that is not cordoned; gives the debt, for `undo`."""
+        debt = self._journal.owe(UNCORDON, f"the cordon of node {node}", node=node, **self._reach)
+        self._api.patch(NODE, node, None, {"spec": {"unschedulable": True}})
+        return debt
+
+    def node(self, body: Json) -> tuple[str, int]:
+        """Let a Node join that no machine stands behind; gives its name and the debt."""
+        name = f"kt-{self._run}-{body['metadata']['name']}"
+        debt = self._journal.owe(DELETE_NODE, f"Node {name}", node=name, **self._reach)
+        self._api.create({**body, "metadata": {**body["metadata"], "name": name}})
+        return name, debt
+
     def create(self, kind: Kind, body: Json) -> str:
         """Create an object of no namespace, its name made the run's own; gives that name."""
         name = f"kt-{self._run}-{body['metadata']['name']}"
@@ -115,18 +136,24 @@ class Outside:
 
 def unmark(api: KubeApi, node: str, key: str) -> None:
     """Take the label, the taint and the extended resource of this key off a node, if there."""
-    try:
-        found = api.get(NODE, node)
-        if key in (found["metadata"].get("labels") or {}):
-            api.patch(NODE, node, None, {"metadata": {"labels": {key: None}}})
-        if any(taint["key"] == key for taint in found["spec"].get("taints") or ()):
-            _change_taints(api, node, lambda taints: [t for t in taints if t["key"] != key])
-        if key in found["status"].get("capacity", {}):
-            none = {key: None}
-            status = {"status": {"capacity": none, "allocatable": none}}
-            api.patch(NODE, node, None, status, subresource="status")
-    except ObjectNotFoundError:
-        return  # the node has gone, and all that was on it
+    found = api.get(NODE, node)
+    if key in (found["metadata"].get("labels") or {}):
+        api.patch(NODE, node, None, {"metadata": {"labels": {key: None}}})
+    if any(taint["key"] == key for taint in found["spec"].get("taints") or ()):
+        _change_taints(api, node, lambda taints: [t for t in taints if t["key"] != key])
+    if key in found["status"].get("capacity", {}):
+        none = {key: None}
+        status = {"status": {"capacity": none, "allocatable": none}}
+        api.patch(NODE, node, None, status, subresource="status")
+
+
+def remove_node(api: KubeApi, name: str) -> None:
+    """Delete a Node that no machine stands behind, and its pods, which nobody else would end."""
+    with suppress(ObjectNotFoundError):
+        api.delete(NODE, name)
+    for pod in api.list(POD, fields=f"spec.nodeName={name}").items:
+        with suppress(ObjectNotFoundError):
+            api.delete(POD, pod["metadata"]["name"], pod["metadata"]["namespace"], grace=0)
 
 
 def _change_taints(api: KubeApi, node: str, change: Callable[[list[Json]], list[Json]]) -> None:

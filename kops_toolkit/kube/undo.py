@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kops_toolkit.errors import ConflictError, NotFoundError, ObjectNotFoundError
 from kops_toolkit.kube.api import NAMESPACE
-from kops_toolkit.kube.watch import Watches
+from kops_toolkit.kube.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

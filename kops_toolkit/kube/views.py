@@ -51,6 +51,14 @@ def waiting_reason(pod: Json) -> str:
     return ""
 
 
+def container_status(pod: Json, name: str) -> Json:
+    """Status of one container of a Pod, an init container's too; {} if it has none yet."""
+    status = pod.get("status", {})
+    lists = (status.get("containerStatuses"), status.get("initContainerStatuses"))
+    found = (item for items in lists for item in items or () if item["name"] == name)
+    return next(found, {})
+
+
 def phase(pod: Json) -> str:
     """One word on where a Pod is in its life, as a person would say it."""
     if terminating(pod):
@@ -66,3 +74,19 @@ def moment(stamp: str) -> datetime:
     """An RFC 3339 stamp of the API, seconds to nanoseconds, as aware time (to microseconds)."""
     head, _, rest = stamp.rstrip("Z").partition(".")
     return datetime.fromisoformat(f"{head}.{rest[:6]:0<6}+00:00")
+
+
+def millicores(quantity: str) -> int:
+    """A quantity of processors, `250m` or `0.5` or `2`, in thousandths."""
+    return round(_amount(quantity) * 1000)
+
+
+def byte_count(quantity: str) -> int:
+    """A quantity of memory, `64Mi` or `1G`, in bytes."""
+    return int(_amount(quantity))
+
+
+def _amount(quantity: str) -> float:
+    from kubernetes.utils.quantity import parse_quantity  # half a second, and rarely needed
+
+    return float(parse_quantity(quantity))  # type: ignore[no-untyped-call]  # it has no types

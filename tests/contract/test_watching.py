@@ -10,7 +10,7 @@ import pytest
 
 from kops_toolkit.errors import GoneError
 from kops_toolkit.kube.api import CONFIG_MAP, EVENT
-from kops_toolkit.kube.watch import Watches
+from kops_toolkit.kube.watches import Watches
 from kops_toolkit.system.clock import SystemClock
 from kops_toolkit.system.process import SystemProcesses
 from tests.fakes.kube import FakeKube

@@ -16,7 +16,7 @@ from kops_toolkit.etcd.restore import online, scripts
 from kops_toolkit.etcd.restore.restore import Restores
 from kops_toolkit.etcd.restore.survey import survey
 from kops_toolkit.kube.api import CONFIG_MAP, POD
-from kops_toolkit.kube.watch import Watches
+from kops_toolkit.kube.watches import Watches
 from kops_toolkit.system.clock import SystemClock
 from kops_toolkit.system.process import Completed, SystemProcesses, close_pipes
 from kops_toolkit.wiring import Kt, Reached, Target

@@ -29,6 +29,7 @@ class FakeNode:
         self.modes: dict[str, int] = {}
         self.calls: list[tuple[str, ...]] = []
         self.inputs: list[bytes | None] = []
+        self.frozen = False
         self._answers: dict[tuple[str, ...], list[Answer]] = {}
         self._starts: dict[tuple[str, ...], Callable[[tuple[str, ...]], Running]] = {}
 
@@ -84,6 +85,12 @@ class FakeNode:
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         self.files[path] = data
         self.modes[path] = mode
+
+    def freeze(self) -> None:
+        self.frozen = True
+
+    def thaw(self) -> None:
+        self.frozen = False
 
     def _longest(self, called: tuple[str, ...], keys: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         known = [key for key in keys if called[: len(key)] == key]

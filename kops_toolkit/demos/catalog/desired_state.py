@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.scheduling import able_nodes
+from kops_toolkit.demos.props import container
+from kops_toolkit.demos.scheduling import no_able_node
 from kops_toolkit.errors import ConflictError, TimedOutError
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import DEPLOYMENT, POD, REPLICA_SET
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kops_toolkit.demos.model import Scene
-    from kops_toolkit.kube.api import Json, KubeApi
+    from kops_toolkit.kube.api import Json
     from kops_toolkit.kube.watch import Seen
 
 REPLICAS = 3
@@ -65,13 +66,8 @@ class Web:
     def apply(self, replicas: int = REPLICAS, manager: str = MANAGER) -> Json:
         """Apply the Deployment, as its owner."""
         labels = {"app": "web"}
-        container = {
-            "name": "main",
-            "image": self.scene.image,
-            "imagePullPolicy": "IfNotPresent",
-            "args": ["pause"],
-        }
-        spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+        idle = container(self.scene.image)
+        spec = {"terminationGracePeriodSeconds": 0, "containers": [idle]}
         body = {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -325,10 +321,6 @@ def _fields(scene: Scene, web: Web) -> None:
     )
 
 
-def _no_node(api: KubeApi) -> str | None:
-    return None if able_nodes(api) else "no node takes pods"
-
-
 DEMO = Demo(
     name="desired-state",
     title="Drift, and the loops that repair it",
@@ -339,7 +331,7 @@ DEMO = Demo(
         "was lost."
     ),
     acts=(LOST, ORPHAN, BY_HAND, FIELDS),
-    needs=(Need("one node that takes pods", _no_node),),
+    needs=(Need("one node that takes pods", no_able_node),),
     sabotages={
         "orphaned": Sabotage(
             "the Deployment goes instead of a pod", ("lost-is-replaced", "only-that-one")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.scheduling import Placements, able_nodes, all_of
+from kops_toolkit.demos.props import container
+from kops_toolkit.demos.scheduling import Placements, able_nodes, all_of, no_able_node
 from kops_toolkit.errors import TimedOutError
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import POD, POD_DISRUPTION_BUDGET, PRIORITY_CLASS
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kops_toolkit.demos.model import Scene
-    from kops_toolkit.kube.api import Json, KubeApi
+    from kops_toolkit.kube.api import Json
     from kops_toolkit.kube.watch import Seen
 
 UNITS = 3  # of the resource on the node; each pod asks for one
@@ -78,15 +79,9 @@ class Room:
     def pod(self, name: str, priority: str, labels: Mapping[str, str] | None = None) -> Json:
         """Create a pod of a priority that takes one seat."""
         seat = {self.resource: "1"}
-        container = {
-            "name": "main",
-            "image": self.scene.image,
-            "imagePullPolicy": "IfNotPresent",
-            "args": ["pause"],
-            "resources": {"requests": seat, "limits": seat},
-        }
+        sitting = container(self.scene.image, resources={"requests": seat, "limits": seat})
         return self.placements.create(
-            name, labels, priorityClassName=self.classes[priority], containers=[container]
+            name, labels, priorityClassName=self.classes[priority], containers=[sitting]
         )
 
     def uids(self, *names: str) -> dict[str, str]:
@@ -295,10 +290,6 @@ def _ended(room: Room, name: str) -> Verdict:
     return Verdict(held=True, observed=f"{name} went", source=seen.source, at=seen.wall)
 
 
-def _no_node(api: KubeApi) -> str | None:
-    return None if able_nodes(api) else "no node takes pods"
-
-
 DEMO = Demo(
     name="preemption",
     title="Make room for what matters more",
@@ -309,7 +300,7 @@ DEMO = Demo(
         "has the choice. An extended resource on one node makes all of this exact."
     ),
     acts=(EQUAL, HIGHER, NEVER, BUDGET),
-    needs=(Need("one node that takes pods", _no_node),),
+    needs=(Need("one node that takes pods", no_able_node),),
     sabotages={
         "flat": Sabotage(
             "all classes have the same value",

@@ -9,7 +9,7 @@ import pytest
 
 from kops_toolkit.errors import ConflictError, NotFoundError, ObjectNotFoundError
 from kops_toolkit.kube import outside
-from kops_toolkit.kube.api import NODE, PRIORITY_CLASS
+from kops_toolkit.kube.api import NODE, POD, PRIORITY_CLASS
 from kops_toolkit.kube.outside import Outside
 from kops_toolkit.system.clock import SystemClock
 from kops_toolkit.system.journal import Journals
@@ -146,3 +146,23 @@ def test_a_node_or_a_cluster_that_has_gone_owes_nothing(world: World) -> None:
     with world.journals.open("run") as journal:
         Outside(world.kube, journal, "run", REACH)._owe("n", "k")
         world.forgotten = True
+
+
+def test_a_cordon_goes_with_the_run(world: World) -> None:
+    with world.journals.open("run") as journal:
+        Outside(world.kube, journal, "run", REACH).cordon("n")
+        assert world.node()["spec"]["unschedulable"] is True
+    assert "unschedulable" not in world.node()["spec"]
+
+
+def test_a_node_of_the_run_goes_with_the_pods_that_were_bound_to_it(world: World) -> None:
+    body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "new"}}
+    with world.journals.open("run") as journal:
+        name, _ = Outside(world.kube, journal, "ab12", REACH).node(body)
+        for home in (name, "n"):
+            spec = {"nodeName": home, "containers": []}
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"on-{home}"}}
+            world.kube.create({**pod, "spec": spec}, "default")
+    with pytest.raises(ObjectNotFoundError):
+        world.kube.get(NODE, "kt-ab12-new")
+    assert [pod["metadata"]["name"] for pod in world.kube.list(POD).items] == ["on-n"]

@@ -16,7 +16,8 @@ from kops_toolkit.kube.temporal import (
     Within,
     replay,
 )
-from kops_toolkit.kube.watch import Seen, Watches
+from kops_toolkit.kube.watch import Seen
+from kops_toolkit.kube.watches import Watches
 from kops_toolkit.outcome import Status
 from kops_toolkit.system.clock import SystemClock
 from tests.fakes.clock import START

@@ -14,7 +14,7 @@ from kops_toolkit.errors import (
     UnreachableError,
 )
 from kops_toolkit.kube.api import CONFIG_MAP, NAMESPACE, Kind
-from kops_toolkit.kube.watch import Watch, Watches
+from kops_toolkit.kube.watches import Streams, Watches
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.kube import FakeKube
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kops_toolkit.kube.api import Json
+    from kops_toolkit.kube.watch import Watch
 
 HERE = "default"
 
@@ -333,3 +334,38 @@ def test_a_bug_in_the_thread_reaches_who_waits(kube: FakeKube, watches: Watches)
     with pytest.raises((AttributeError, TypeError)):
         watch.wait(lambda: None, timeout=5, what="it")
     kube._changed = threading.Condition()
+
+
+def test_runs_that_share_streams_ask_the_server_once_and_see_their_own(
+    kube: FakeKube, clock: FakeClock
+) -> None:
+    labelled = config_map("a")
+    labelled["metadata"]["labels"] = {"app": "web"}
+    with Streams(kube, clock, wide=True) as streams:
+        with Watches(kube, clock, streams) as one, Watches(kube, clock, streams) as two:
+            here, web = one.of(CONFIG_MAP, HERE), one.of(CONFIG_MAP, HERE, "app=web")
+            there = two.of(CONFIG_MAP, "elsewhere")
+            for watch in (here, web, there):
+                watch.ready()
+            kube.create(labelled, HERE)
+            kube.create(config_map("b"), HERE)
+            arrived(here, "b")
+            assert told(web) == [("ADDED", "a")]
+            assert told(there) == []
+        with Watches(kube, clock, streams) as later:
+            assert set(later.of(CONFIG_MAP, HERE).current()) == {"a", "b"}
+    assert verbs(kube).count("list") == 1
+
+
+def test_an_object_that_loses_the_label_is_gone_for_who_asked_for_it(
+    kube: FakeKube, watches: Watches
+) -> None:
+    web = watches.of(CONFIG_MAP, HERE, "app=web").ready()
+    for value in ("web", "other", "web"):
+        body = config_map("a")
+        body["metadata"]["labels"] = {"app": value}
+        kube.apply(body, HERE)
+    everything = watches.of(CONFIG_MAP, HERE)
+    everything.wait(lambda: True if web.history(2) else None, timeout=5, what="three")
+    assert told(web) == [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "a")]
+    assert set(web.current()) == {"a"}

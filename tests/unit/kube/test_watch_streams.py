@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kops_toolkit.errors import TimedOutError
 from kops_toolkit.kube.api import CONFIG_MAP, Kind, WatchEvent
-from kops_toolkit.kube.watch import Watches
+from kops_toolkit.kube.watches import Watches
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube import FakeKube
 

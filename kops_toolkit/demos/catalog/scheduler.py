@@ -1,0 +1,440 @@
+"""The scheduler: filter, score, bind, each shown for itself, and nothing bound without it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
+from kops_toolkit.demos.props import container
+from kops_toolkit.demos.scheduling import (
+    SELECTOR_WORDS,
+    Placements,
+    able_nodes,
+    all_of,
+    fewer_than_two,
+)
+from kops_toolkit.kube import views
+from kops_toolkit.kube.api import EVENT, PERSISTENT_VOLUME, POD
+from kops_toolkit.kube.temporal import Verdict
+from kops_toolkit.kube.watch import source
+
+if TYPE_CHECKING:
+    from kops_toolkit.demos.model import Scene
+    from kops_toolkit.kube.api import Json
+
+SCHEDULER = "kube-scheduler"
+VERBOSE = 10  # the level at which it logs every plugin's score
+STOPPED_FOR = 4.0  # seconds; well below the 15 of its lease, so that it keeps leading
+TELLS_WITHIN = 15.0  # seconds until an event or a log line must be there
+HOSTNAME = "kubernetes.io/hostname"
+HUGE = "100000"  # processors: more than any node has
+PLUGIN = "NodeAffinity"  # whose score is to decide
+SCORED = re.compile(r'"Plugin scored node for pod".* plugin="(\S+)" node="(\S+)" score=(-?\d+)')
+FINAL = re.compile(r'"Calculated node\'s final score for pod".* node="(\S+)" score=(-?\d+)')
+
+FILTER = Act(
+    "Filter: who is out, and why",
+    "For each filter a pod that no node passes, and a twin without that one cause. The pod waits, "
+    "and its condition and its event name the filter; the twin is placed.",
+)
+SCORE = Act(
+    "Score: who is better",
+    "Two nodes are made equal, then one pod prefers one of them. At raised verbosity the scheduler "
+    "logs each plugin's weighted score: only node affinity tells the nodes apart, the scores add "
+    "up to the final one, and the highest wins.",
+)
+BIND = Act(
+    "Bind: written down",
+    "The decision becomes spec.nodeName through the Binding subresource, and an event says who "
+    "decided. A pod made with a node name of its own never meets the scheduler.",
+)
+DOWN = Act(
+    "Without the scheduler",
+    "The scheduler's process is stopped. A new pod stays without a node and without a word why; "
+    "a kubelet only looks at pods that have one. It goes on, and the same pod is bound.",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pod that one filter rejects everywhere, and its twin.
+
+    Attributes:
+        name: of the filter, as part of the pods' names.
+        words: how the scheduler names the reason.
+        cause: fields of the spec that no node fulfils.
+        twin: the same fields, fulfilled by some node.
+    """
+
+    name: str
+    words: str
+    cause: Json
+    twin: Json
+
+
+def play(scene: Scene) -> None:
+    """Play all acts."""
+    placements = Placements(scene)
+    scene.watches.of(EVENT, scene.namespace).ready()
+    _filter(scene, placements)
+    _score(scene, placements)
+    _bind(scene, placements)
+    _down(scene, placements)
+
+
+def _cases(scene: Scene, here: str) -> list[Case]:
+    key = scene.outside.key("kept-off")
+    scene.outside.taint(here, key, "NoSchedule")
+    pinned = {"nodeSelector": {HOSTNAME: here}}
+
+    def asks(cpu: str) -> Json:
+        wanted = {"requests": {"cpu": cpu}}
+        return {"containers": [container(scene.image, resources=wanted)]}
+
+    def near(label: str) -> Json:
+        rule = {"topologyKey": HOSTNAME, "labelSelector": {"matchLabels": {"app": label}}}
+        return {
+            "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [rule]}}
+        }
+
+    def claims(name: str) -> Json:
+        volume = {"name": "v", "persistentVolumeClaim": {"claimName": name}}
+        return {"volumes": [volume]}
+
+    _volume(scene, "nowhere", "no-such-node")
+    _volume(scene, "somewhere", able_nodes(scene.api)[0])
+    tolerates = {"tolerations": [{"key": key, "operator": "Exists"}]}
+    return [
+        Case("resources", "Insufficient cpu", asks(HUGE), asks("1m")),
+        Case(
+            "selector",
+            SELECTOR_WORDS,
+            {"nodeSelector": {HOSTNAME: "no-such-node"}},
+            {"nodeSelector": {"kubernetes.io/os": "linux"}},
+        ),
+        Case("affinity", "didn't match pod affinity rules", near("nobody"), near("anchor")),
+        Case("taint", "untolerated taint", pinned, {**pinned, **tolerates}),
+        Case("volume", "PersistentVolume's node affinity", claims("nowhere"), claims("somewhere")),
+    ]
+
+
+def _volume(scene: Scene, name: str, node: str) -> None:
+    """A claim that is bound to a volume which only one node can reach."""
+    here = {"key": HOSTNAME, "operator": "In", "values": [node]}
+    size = {"storage": "1Mi"}
+    volume = scene.outside.create(
+        PERSISTENT_VOLUME,
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name},
+            "spec": {
+                "capacity": size,
+                "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": "",
+                "hostPath": {"path": "/tmp"},  # noqa: S108 - a folder that every node has
+                "claimRef": {"namespace": scene.namespace, "name": name},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+            },
+        },
+    )
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            "volumeName": volume,
+            "resources": {"requests": size},
+        },
+    }
+    scene.api.create(claim, scene.namespace)
+
+
+def _filter(scene: Scene, placements: Placements) -> None:
+    scene.stage(FILTER)
+    able = able_nodes(scene.api)
+    placements.create("anchor", {"app": "anchor"})
+    placements.bound("anchor", able)
+    cases = _cases(scene, able[-1])
+    for case in cases:
+        placements.create(f"{case.name}-out", **(case.twin if _broken(scene) else case.cause))
+        placements.create(f"{case.name}-twin", **case.twin)
+    for case in cases:
+        name = f"{case.name}-out"
+        told = placements.waits(name, (case.words,))
+        twin = placements.bound(f"{case.name}-twin", able)
+        scene.judge(
+            f"filter-{case.name}",
+            f"The {case.name} filter rejects a pod by its name; the twin is placed",
+            f"{name} unbound: {case.words}; its twin bound",
+            all_of((told, twin)),
+        )
+    name = f"{cases[0].name}-out"
+    scene.judge(
+        "event-names-the-filter",
+        "The same words are told as an event, for people",
+        f"FailedScheduling of {name}: {cases[0].words}",
+        _event(scene, placements, name, "FailedScheduling", cases[0].words),
+    )
+
+
+def _broken(scene: Scene) -> bool:
+    return scene.sabotage == "all-twins"
+
+
+def _event(scene: Scene, placements: Placements, pod: str, reason: str, words: str) -> Verdict:
+    """Wait for an event about a pod."""
+    events = scene.watches.of(EVENT, scene.namespace)
+
+    def found() -> Json | None:
+        for event in events.current().values():
+            if event["involvedObject"]["name"] == pod and event["reason"] == reason:
+                return event
+        return None
+
+    event = placements.await_or_none(found, TELLS_WITHIN)
+    if event is None:
+        return Verdict(held=False, observed=f"no {reason} of {pod}", source=f"Pod/{pod}")
+    by = event.get("reportingComponent") or event.get("source", {}).get("component")
+    told = f"{by}: {event['message']}"
+    held = words in event["message"] and by == "default-scheduler"
+    return Verdict(held=held, observed=told[:240], source=source(event))
+
+
+def _score(scene: Scene, placements: Placements) -> None:
+    scene.stage(SCORE)
+    checks = {
+        "only-affinity-differs": "On equal nodes no other plugin tells them apart",
+        "scores-add-up": "The plugins' weighted scores add up to the final score of each node",
+        "highest-wins": "The node with the highest final score is the one the pod is bound to",
+    }
+    if not scene.faults.control_planes:
+        for name, title in checks.items():
+            scene.skip(name, title, "kt cannot raise the scheduler's verbosity on this cluster")
+        return
+    able = able_nodes(scene.api)
+    first, second = able[0], able[-1]
+    _equalise(scene, placements, first, second)
+    # Asked of the running process, not through its manifest: nothing is restarted, no leader
+    # changes, and a scheduler that is started anew has its own verbosity again.
+    debts = scene.faults.raise_verbosity(SCHEDULER, VERBOSE)
+    wish = {"key": HOSTNAME, "operator": "In", "values": [second]}
+    preference = {"weight": 100, "preference": {"matchExpressions": [wish]}}
+    terms = {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}
+    between = {"key": HOSTNAME, "operator": "In", "values": [first, second]}
+    only = {"nodeSelectorTerms": [{"matchExpressions": [between]}]}
+    affinity = {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": only}
+        | ({} if scene.sabotage == "no-wish" else terms)
+    }
+    tolerations = [{"operator": "Exists", "effect": "NoSchedule"}]
+    uneven = scene.sabotage == "uneven"
+    load = {"requests": {"cpu": "300m", "memory": "200Mi"}}
+    if uneven:
+        ballast = container(scene.image, resources=load)
+        placements.create("uneven", nodeName=first, containers=[ballast])
+        placements.ready("uneven")
+    placements.create("chosen", affinity=affinity, tolerations=tolerations)
+    bound = placements.bound("chosen", {second})
+    scores, finals = _scores(scene, "chosen")
+    scene.faults.undo(*debts)
+    for node, total in sorted(finals.items()):
+        told = ", ".join(f"{plugin} {score}" for plugin, score in sorted(scores[node].items()))
+        scene.tell(f"Node/{node}", f"final score {total}: {told}")
+    scene.facts["scores"] = {"plugins": scores, "final": finals}
+    where = "kube-scheduler's log"
+    differ = {
+        plugin
+        for plugin in set(scores.get(first, {})) | set(scores.get(second, {}))
+        if scores.get(first, {}).get(plugin) != scores.get(second, {}).get(plugin)
+    }
+    scene.judge(
+        "only-affinity-differs",
+        checks["only-affinity-differs"],
+        f"only {PLUGIN} scores {first} and {second} differently",
+        Verdict(
+            held=differ == {PLUGIN},
+            observed=f"different: {', '.join(sorted(differ)) or 'none'}",
+            source=where,
+        ),
+    )
+    if scene.sabotage == "lying-log":
+        finals = {node: total + 1 for node, total in finals.items()}
+    sums = {node: sum(scores.get(node, {}).values()) for node in finals}
+    scene.judge(
+        "scores-add-up",
+        checks["scores-add-up"],
+        "sum of the plugins' scores = final score, on each node",
+        Verdict(
+            held=len(finals) > 1 and sums == finals,
+            observed="; ".join(f"{node}: {sums[node]} and {finals[node]}" for node in finals)
+            or "no scores were logged",
+            source=where,
+        ),
+    )
+    best = [node for node, total in finals.items() if total == max(finals.values())]
+    scene.judge(
+        "highest-wins",
+        checks["highest-wins"],
+        f"{second} has the highest score, and the pod",
+        Verdict(
+            held=bound.held and best == [second],
+            observed=f"highest: {', '.join(best) or 'none'}; {bound.observed}",
+            source=where,
+        ),
+    )
+
+
+def _equalise(scene: Scene, placements: Placements, first: str, second: str) -> None:
+    """Let a pod on either node ask for what the other node's pods ask for more."""
+    requested = {node: {"cpu": 0, "memory": 0} for node in (first, second)}
+    for pod in scene.api.list(POD).items:
+        if pod["spec"].get("nodeName") in requested and not _ended(pod):
+            for amount, value in _requests(pod).items():
+                requested[pod["spec"]["nodeName"]][amount] += value
+    for node, other in ((first, second), (second, first)):
+        lacks = {
+            amount: max(requested[other][amount] - requested[node][amount], 0)
+            for amount in ("cpu", "memory")
+        }
+        wanted = {"cpu": f"{lacks['cpu']}m", "memory": str(lacks["memory"])}
+        if any(lacks.values()):
+            name = f"ballast-{'first' if node == first else 'second'}"
+            ballast = container(scene.image, resources={"requests": wanted})
+            placements.create(name, nodeName=node, containers=[ballast])
+            placements.ready(name)
+
+
+def _ended(pod: Json) -> bool:
+    return pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+
+
+def _requests(pod: Json) -> dict[str, int]:
+    """What a pod asks for, in millicores and bytes, as the scoring plugins count it.
+
+    A container that asks for nothing counts as 100 millicores and 200 MiB there
+    (k8s.io/kubernetes, pkg/scheduler/util/pod_resources.go), so that is what we count.
+    """
+    total = {"cpu": 0, "memory": 0}
+    for item in pod["spec"]["containers"]:
+        asked = item.get("resources", {}).get("requests") or {}
+        total["cpu"] += views.millicores(asked["cpu"]) if "cpu" in asked else 100
+        total["memory"] += views.byte_count(asked["memory"]) if "memory" in asked else 200 << 20
+    return total
+
+
+def _scores(scene: Scene, pod: str) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """What the scheduler logged of a pod: node to plugin to weighted score, node to final score."""
+    scores: dict[str, dict[str, int]] = {}
+    finals: dict[str, int] = {}
+    mark = f'pod="{scene.namespace}/{pod}"'
+    for node in scene.faults.control_planes:
+        for line in scene.api.logs("kube-system", f"{SCHEDULER}-{node.name}"):
+            if mark not in line:
+                continue
+            if found := SCORED.search(line):
+                scores.setdefault(found[2], {})[found[1]] = int(found[3])
+            elif found := FINAL.search(line):
+                finals[found[1]] = int(found[2])
+    return scores, finals
+
+
+def _bind(scene: Scene, placements: Placements) -> None:
+    scene.stage(BIND)
+    able = able_nodes(scene.api)
+    by_hand: Json = {"nodeName": able[0]} if scene.sabotage == "by-hand" else {}
+    placements.create("written", **by_hand)
+    bound = placements.bound("written", able)
+    node = placements.node("written")
+    event = _event(scene, placements, "written", "Scheduled", f" to {node}")
+    scene.judge(
+        "scheduled-event",
+        "The binding is told as an event of the scheduler, naming the node of the pod",
+        "default-scheduler: Successfully assigned … to the node in spec.nodeName",
+        all_of((bound, event)),
+    )
+
+
+def _down(scene: Scene, placements: Placements) -> None:
+    scene.stage(DOWN)
+    checks = {
+        "nothing-is-bound": "While the scheduler is stopped nothing is bound, and nobody says why",
+        "bound-when-it-is-back": "When it goes on the same pod is bound",
+    }
+    if not scene.faults.control_planes:
+        for name, title in checks.items():
+            scene.skip(name, title, "kt cannot stop the scheduler of this cluster")
+        return
+    debts = []
+    if scene.sabotage != "never-stopped":
+        debts = scene.faults.stop_process(SCHEDULER)
+    scene.tell(SCHEDULER, "is stopped")
+    made = placements.create("patient")
+
+    def moved() -> bool | None:
+        conditions = placements.current("patient").get("status", {}).get("conditions")
+        return True if placements.node("patient") or conditions else None
+
+    moved_on = placements.await_or_none(moved, STOPPED_FOR)
+    node = placements.node("patient")
+    told = f"on {node}" if node else "no node, no condition" if not moved_on else "a condition"
+    scene.judge(
+        "nothing-is-bound",
+        checks["nothing-is-bound"],
+        f"no node and no condition for {STOPPED_FOR:g} s",
+        Verdict(
+            held=not moved_on and bool(placements.current("patient")),
+            observed=told,
+            source=source(placements.current("patient") or made),
+        ),
+    )
+    if scene.sabotage == "replaced":
+        scene.api.delete(POD, "patient", scene.namespace)
+        placements.await_or_none(
+            lambda: None if placements.current("patient") else True, TELLS_WITHIN
+        )
+        placements.create("patient")
+    scene.faults.undo(*debts)
+    scene.tell(SCHEDULER, "goes on")
+    scene.judge(
+        "bound-when-it-is-back",
+        checks["bound-when-it-is-back"],
+        "patient, the same by UID, bound to a node",
+        placements.bound("patient", able_nodes(scene.api), views.uid(made)),
+    )
+
+
+FILTERS = ("resources", "selector", "affinity", "taint", "volume")
+
+DEMO = Demo(
+    name="scheduler",
+    title="Filter, score, bind",
+    idea=(
+        "For every pod without a node the scheduler filters out the nodes that cannot take it, "
+        "scores those that can, and binds the pod to the best. Each step leaves its own evidence: "
+        "words that name the filter, weighted scores in its log, a Binding and an event."
+    ),
+    acts=(FILTER, SCORE, BIND, DOWN),
+    needs=(Need("two nodes that take pods", fewer_than_two),),
+    sabotages={
+        "all-twins": Sabotage(
+            "no pod has a cause to be rejected",
+            (*(f"filter-{name}" for name in FILTERS), "event-names-the-filter"),
+        ),
+        "uneven": Sabotage("one node has more to do", ("only-affinity-differs",)),
+        "no-wish": Sabotage("the pod prefers no node", ("only-affinity-differs", "highest-wins")),
+        "lying-log": Sabotage("the log tells a wrong sum", ("scores-add-up",)),
+        "by-hand": Sabotage("the pod is made with a node name", ("scheduled-event",)),
+        "never-stopped": Sabotage("the scheduler is not stopped", ("nothing-is-bound",)),
+        "replaced": Sabotage("another pod takes its place", ("bound-when-it-is-back",)),
+    },
+    play=play,
+    page="concepts/scheduling-eviction/kube-scheduler/",
+    breaks=True,
+    alone=True,
+)
