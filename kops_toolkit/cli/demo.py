@@ -24,7 +24,7 @@ from kops_toolkit.report import as_json, as_table, console, story
 from kops_toolkit.wiring import Target
 
 if TYPE_CHECKING:
-    from kops_toolkit.demos.model import Audience
+    from kops_toolkit.demos.model import Audience, Demo
 
 
 def demo(
@@ -105,12 +105,19 @@ def _audience(*, pause: bool) -> Audience:
 
 
 def _list(output: Format) -> None:
-    rows = [(d.name, d.title, ", ".join(need.text for need in d.needs)) for d in registry.DEMOS]
+    rows = [(demo.name, demo.title, _needs(demo)) for demo in registry.DEMOS]
     if output is Format.json:
         keys = ("name", "title", "needs")
         console.emit(as_json.dump([dict(zip(keys, row, strict=True)) for row in rows]))
     else:
         console.data().print(as_table.rows(("NAME", "SHOWS", "NEEDS"), rows))
+
+
+def _needs(chosen: Demo) -> str:
+    needs = [need.text for need in chosen.needs]
+    if chosen.breaks:
+        needs.append("consent where kt did not make the cluster")
+    return ", ".join(needs) or "any cluster"
 
 
 def _explain(name: str, output: Format) -> None:

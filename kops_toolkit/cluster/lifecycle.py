@@ -7,7 +7,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kops_toolkit.cluster import host, image
+from kops_toolkit.cluster import audit, host, image
 from kops_toolkit.cluster.clusters import Record
 from kops_toolkit.cluster.spec import ClusterSpec, check_name
 from kops_toolkit.cluster.undo import DELETE_KIND_CLUSTER
@@ -80,7 +80,7 @@ class Lifecycle:
             debt = journal.owe(
                 DELETE_KIND_CLUSTER, says, name=spec.name, run=run, config=str(config)
             )
-            files.write(config, spec.kind_config(run, self._peculiarities(spec, others)).encode())
+            files.write(config, self._config(spec, run, others).encode())
             self._create(spec, config)
             made = self._clusters.containers(spec.name)
             self._clusters.adopt_kubeconfig(spec.name, made)
@@ -131,14 +131,19 @@ class Lifecycle:
             )
         return len(found)
 
-    def _peculiarities(self, spec: ClusterSpec, others: int) -> tuple[host.Peculiarity, ...]:
+    def _config(self, spec: ClusterSpec, run: str, others: int) -> str:
+        """The configuration for kind, with all that this host needs said."""
         facts = self._engine.facts()
         seen = host.look(self._engine, facts, spec.image)
         self._refuse_if_unfit(spec, seen, spec.size + others)
         found = host.peculiarities(facts, seen, spec.minor)
         for item in found:
             self._progress.note(item.says)
-        return found
+        if not seen.local:  # an engine elsewhere could not mount our file
+            return spec.kind_config(run, found)
+        policy = self._clusters.folder(spec.name) / "audit-policy.yaml"
+        files.write(policy, audit.policy(), overwrite=True)
+        return spec.kind_config(run, found, policy)
 
     def _refuse_if_unfit(self, spec: ClusterSpec, seen: host.HostFacts, nodes: int) -> None:
         """Stop before minutes are lost where kind would fail in a riddle."""

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from kops_toolkit.cluster import audit
 from kops_toolkit.cluster.clusters import MARK
 from kops_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kops_toolkit.cluster.host import Peculiarity
 
 PROFILES = ("single", "multi", "ha")
@@ -57,16 +60,26 @@ class ClusterSpec:
         """How many nodes it has."""
         return len(self._profile()["nodes"])
 
-    def kind_config(self, run: str, peculiarities: tuple[Peculiarity, ...] = ()) -> str:
+    def kind_config(
+        self,
+        run: str,
+        peculiarities: tuple[Peculiarity, ...] = (),
+        audit_policy: Path | None = None,
+    ) -> str:
         """The configuration for kind (kind.x-k8s.io/v1alpha4) as YAML.
 
         Args:
             run: mark of the run that makes it.
             peculiarities: what the host needs said.
+            audit_policy: a file on the engine's machine, by which the API server is to audit.
         """
         config = self._profile()
         for node in config["nodes"]:
             node["labels"] = {MARK: self.name, RUN_LABEL: run}
+            if audit_policy and node["role"] == "control-plane":
+                node["extraMounts"] = [audit.mount(audit_policy)]
+        if audit_policy:
+            config["kubeadmConfigPatchesJSON6902"] = audit.patches()
         config["networking"] = {"kubeProxyMode": self.proxy_mode}
         if patches := [item.kubeadm for item in peculiarities if item.kubeadm]:
             config["kubeadmConfigPatches"] = patches

@@ -6,10 +6,12 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.catalog import (
+    api_server,
     controllers,
     crash,
     daemonset,
     desired_state,
+    flow,
     kubelet,
     node_affinity,
     node_failure,
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from kops_toolkit.demos.model import Demo
 
 DEMOS: tuple[Demo, ...] = (
+    api_server.DEMO,
     scheduler.DEMO,
     controllers.DEMO,
+    flow.DEMO,
     kubelet.DEMO,
     runtime.DEMO,
     desired_state.DEMO,

@@ -59,6 +59,19 @@ POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionb
 RUNTIME_CLASS = Kind("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", namespaced=False)
 PERSISTENT_VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
 PERSISTENT_VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+ADMISSION_POLICY = Kind(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicy",
+    "validatingadmissionpolicies",
+    namespaced=False,
+)
+ADMISSION_POLICY_BINDING = Kind(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings",
+    namespaced=False,
+)
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 KINDS = {
@@ -82,6 +95,9 @@ KINDS = {
         RUNTIME_CLASS,
         PERSISTENT_VOLUME,
         PERSISTENT_VOLUME_CLAIM,
+        ADMISSION_POLICY,
+        ADMISSION_POLICY_BINDING,
+        RESOURCE_QUOTA,
     )
 }
 
@@ -191,4 +207,12 @@ class KubeApi(Protocol):
 
     def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """Body of a GET on any path: `/readyz`, `/version`, `/metrics`."""
+        ...
+
+    def token(self, namespace: str, account: str) -> str:
+        """A bearer token of a ServiceAccount, good for ten minutes."""
+        ...
+
+    def as_token(self, token: str) -> KubeApi:
+        """The same server, asked with this bearer token and no other credentials."""
         ...

@@ -6,6 +6,7 @@ Authentication, TLS, proxies and exec plugins are the official client's; objects
 from __future__ import annotations
 
 import json
+from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
@@ -15,7 +16,16 @@ from kubernetes import config
 from kubernetes.config.config_exception import ConfigException
 
 from kops_toolkit.errors import ArtefactInvalidError, KtError, NotFoundError, UsageError
-from kops_toolkit.kube.api import KINDS, POD, Json, Kind, Listing, PatchType, WatchEvent
+from kops_toolkit.kube.api import (
+    KINDS,
+    POD,
+    SERVICE_ACCOUNT,
+    Json,
+    Kind,
+    Listing,
+    PatchType,
+    WatchEvent,
+)
 from kops_toolkit.kube.failures import garbled, of_status, rejected, translated
 
 if TYPE_CHECKING:
@@ -204,6 +214,29 @@ class RealKube:
         with translated(self.server):
             response = self._send("GET", path, query or {})
             return cast("bytes", response.data).decode("utf-8", "replace")
+
+    def token(self, namespace: str, account: str) -> str:
+        """See KubeApi."""
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 600},
+        }
+        path = _path(SERVICE_ACCOUNT, namespace, account) + "/token"
+        return str(self._json("POST", path, None, body)["status"]["token"])
+
+    def as_token(self, token: str) -> RealKube:
+        """See KubeApi."""
+        chosen = copy(self._client.configuration)
+        # A client certificate would be looked at first, and the token never.
+        vars(chosen).update(
+            cert_file=None,
+            key_file=None,
+            refresh_api_key_hook=None,
+            api_key={"authorization": token},
+            api_key_prefix={"authorization": "Bearer"},
+        )
+        return RealKube(type(self._client)(chosen))
 
     def _json(
         self,

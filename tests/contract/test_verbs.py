@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kops_toolkit.errors import ApiError, ConflictError, ObjectNotFoundError
+from kops_toolkit.errors import ApiError, ConflictError, ForbiddenError, ObjectNotFoundError
 from kops_toolkit.kube.api import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, Kind
 
 if TYPE_CHECKING:
@@ -281,3 +281,15 @@ def test_plain_paths_can_be_read(kube: KubeApi) -> None:
     with pytest.raises(ApiError) as caught:
         kube.text("/kt-contract-nowhere")
     assert caught.value.status == 404
+
+
+def test_a_token_is_another_identity(kube: KubeApi, namespace: str) -> None:
+    body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "caller"}}
+    kube.create(body, namespace)
+    known = kube.as_token(kube.token(namespace, "caller"))
+    assert known.text("/readyz") == "ok"
+    with pytest.raises(ForbiddenError) as refused:
+        kube.as_token("not-a-token").get(NAMESPACE, "default")
+    assert refused.value.status == 401
+    with pytest.raises(ObjectNotFoundError):
+        kube.token(namespace, "no-such-account")

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, cast
 from kops_toolkit.errors import (
     ApiError,
     ConflictError,
+    ForbiddenError,
     GoneError,
     KtError,
     ObjectNotFoundError,
     UnreachableError,
 )
-from kops_toolkit.kube.api import KINDS, NODE, POD, Kind, Listing, WatchEvent
+from kops_toolkit.kube.api import KINDS, NODE, POD, SERVICE_ACCOUNT, Kind, Listing, WatchEvent
 from tests.fakes.clock import FakeClock
 from tests.fakes.kube_objects import applied, merged, operated, selected, strategic, take
 from tests.fakes.kube_store import Change, Key, Store
@@ -34,7 +35,7 @@ from tests.fakes.kube_store import Change, Key, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kops_toolkit.kube.api import Json, PatchType
+    from kops_toolkit.kube.api import Json, KubeApi, PatchType
     from kops_toolkit.system.clock import Clock
 
     React = Callable[["FakeKube", Json], object]
@@ -59,6 +60,8 @@ class FakeKube(Store):
         self._kinds = {(kind.api_version, kind.kind): kind for kind in KINDS.values()}
         self._away = False
         self._failures: list[tuple[str | None, Kind | None, KtError]] = []
+        self._tokens: set[str] = set()
+        self._stranger = False
         self._reactions: list[tuple[str, Kind, React]] = []
         for name in ("default", "kube-system"):
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -305,6 +308,19 @@ class FakeKube(Store):
             told += len(lines)
             yield from lines
 
+    def token(self, namespace: str, account: str) -> str:
+        with self._called("token", SERVICE_ACCOUNT, account):
+            self._known((SERVICE_ACCOUNT, namespace, account))
+            self._tokens.add(f"{namespace}:{account}")
+            return f"{namespace}:{account}"
+
+    def as_token(self, token: str) -> KubeApi:
+        if token in self._tokens:
+            return self
+        stranger = FakeKube(self._clock)
+        stranger._stranger = True
+        return stranger
+
     def text(self, path: str, query: Mapping[str, str] | None = None) -> str:  # noqa: ARG002 - as above
         with self._called("text", NODE, path):
             if path not in self.texts:
@@ -319,6 +335,8 @@ class FakeKube(Store):
             self.calls.append((verb, kind.kind, name))
             if self._away:
                 raise UnreachableError(f"the API server at {self.server} does not answer")
+            if self._stranger:
+                raise ForbiddenError(401, "Unauthorized", "Unauthorized")
             for index, (which, what, error) in enumerate(self._failures):
                 if which in {None, verb} and what in {None, kind}:
                     del self._failures[index]

@@ -112,7 +112,13 @@ def _begin(scene: Scene, pods: Pods) -> None:
     probe = exec_probe(test, failureThreshold=1)
     ill = container(image, command=script(deaf), livenessProbe=probe, volumeMounts=mounts)
     pods.create("ill", ill, volumes=volume, terminationGracePeriodSeconds=1)
-    pods.server("phoenix", volumeMounts=mounts)
+    _phoenix(scene, pods)
+
+
+def _phoenix(scene: Scene, pods: Pods) -> None:
+    mounts = [{"name": "life", "mountPath": "/life"}]
+    server = container(scene.image, args=["netexec"], volumeMounts=mounts)
+    pods.create("phoenix", server, volumes=[{"name": "life", "emptyDir": {}}])
 
 
 def _ended(pods: Pods, name: str) -> Json:
@@ -194,8 +200,7 @@ def _same_pod(scene: Scene, pods: Pods) -> None:
     if scene.sabotage == "replaced":
         pods.delete("phoenix")
         pods.gone("phoenix", SETTLES_WITHIN)
-        mounts = [{"name": "life", "mountPath": "/life"}]
-        pods.server("phoenix", volumeMounts=mounts)
+        _phoenix(scene, pods)
     else:
         pods.shell("phoenix", "kill 1")
 

@@ -57,7 +57,7 @@ class Agents:
         self.scene = scene
         self.able = able_nodes(scene.api)
         self.first, self.second = self.able[0], self.able[-1]
-        self.key = scene.outside.key("agent")
+        self.key, self.taint = (scene.outside.key(word) for word in ("agent", "kept-off"))
         self.pods = scene.watches.of(POD, scene.namespace).ready()
         self.sets = scene.watches.of(DAEMON_SET, scene.namespace).ready()
         self.deployments = scene.watches.of(DEPLOYMENT, scene.namespace).ready()
@@ -150,7 +150,7 @@ def _label(scene: Scene, agents: Agents) -> set[str]:
     scene.stage(LABEL)
     debt = scene.outside.label(agents.first, agents.key, "yes")
     selector = {} if scene.sabotage == "anywhere" else {agents.key: "yes"}
-    tolerated = {"key": agents.key, "operator": "Exists"}
+    tolerated = {"key": agents.taint, "operator": "Exists"}
     tolerations = [] if scene.sabotage == "intolerant" else [tolerated]
     agents.create("DaemonSet", "plain", nodeSelector=selector)
     agents.create("DaemonSet", "tough", nodeSelector=selector, tolerations=tolerations)
@@ -207,8 +207,8 @@ def _taint(scene: Scene, agents: Agents) -> None:
     tough = {views.uid(pod) for pod in agents.of("tough")}
     debt = 0
     if scene.sabotage != "untainted":
-        debt = scene.outside.taint(agents.first, agents.key, "NoExecute")
-    scene.tell(f"Node/{agents.first}", f"is tainted {agents.key}:NoExecute")
+        debt = scene.outside.taint(agents.first, agents.taint, "NoExecute")
+    scene.tell(f"Node/{agents.first}", f"is tainted {agents.taint}:NoExecute")
     scene.judge(
         "taint-drives-it-off",
         "A NoExecute taint takes the node away from the DaemonSet that does not tolerate it",
@@ -297,7 +297,7 @@ def _join(scene: Scene, agents: Agents, crowd: set[str]) -> None:
             "kind": "Node",
             "metadata": {"name": "newcomer", "labels": {agents.key: label}},
             # Nobody else's pods are to wait on a node that no machine stands behind.
-            "spec": {"taints": [{"key": agents.key, "effect": "NoSchedule"}]},
+            "spec": {"taints": [{"key": agents.taint, "effect": "NoSchedule"}]},
         }
     )
     room = {"pods": "10", "cpu": "1", "memory": "1Gi"}

@@ -440,16 +440,21 @@ def _static(scene: Scene, pods: Pods) -> None:
             scene.skip(check, title, "kt cannot reach into this cluster's nodes")
         return
     node = able[0]
-    body = pod_body("static", containers=[container(scene.image)])
+    # A kubelet looks at a pod when its state changes, else once a minute: this one's changes.
+    restless = "while :; do : > /tmp/up; sleep 2; rm /tmp/up; sleep 2; done"
+    probe = exec_probe("test -e /tmp/up", failureThreshold=1)
+    changing = container(scene.image, command=script(restless), readinessProbe=probe)
+    body = pod_body("static", containers=[changing])
     body["metadata"]["namespace"] = scene.namespace
     path = f"{STATIC_FOLDER}/{scene.namespace}.yaml"
     debt = scene.faults.put_file(node, path, yaml.safe_dump(body).encode())
     scene.tell(f"Node/{node}", f"has a file {path}")
     name = f"static-{node}"
-    try:
-        pods.ready(name)
-    except TimedOutError:
-        scene.tell(f"Pod/{name}", "did not appear")
+
+    def runs() -> bool | None:
+        return True if pods.status(name).get("started") else None
+
+    pods.until(runs, SETTLES_WITHIN)
     before, status = pods.current(name), pods.status(name)
     if scene.sabotage == "no-file":
         scene.faults.undo(debt)
@@ -458,7 +463,7 @@ def _static(scene: Scene, pods: Pods) -> None:
 
     def returned() -> bool | None:
         now = pods.current(name)
-        return True if now and views.uid(now) != views.uid(before) and views.ready(now) else None
+        return True if now and views.uid(now) != views.uid(before) and runs() else None
 
     back = bool(before) and pods.until(returned, SETTLES_WITHIN) is not None
     now, after = pods.current(name), pods.status(name)
@@ -481,10 +486,11 @@ def _static(scene: Scene, pods: Pods) -> None:
     scene.judge(
         "file-decides",
         titles["file-decides"],
-        f"no pod {name}",
+        f"{name} was there, and is gone",
         Verdict(
-            held=bool(before) and gone is not None,
-            observed=f"{name} is {'gone' if gone else 'still there'}",
+            held=bool(now) and gone is not None,
+            observed=f"{name} {'was' if now else 'was not'} there, "
+            f"{'is gone' if gone else 'still is'}",
             source=f"Pod/{scene.namespace}/{name}",
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,8 @@ fi
 
 IDENTITY = Act(
     "The same container, asked from both sides",
-    "The API's status and the runtime on the node, asked with crictl, name the same containers by "
-    "the same IDs, in a sandbox that carries the pod's UID.",
+    "The API's status and the runtime on the node, asked with ctr, name the same containers by the "
+    "same IDs, in a sandbox that carries the pod's UID.",
 )
 SANDBOX = Act(
     "What the containers of a pod share",
@@ -74,7 +75,9 @@ IMAGES = Act(
 
 
 class Runtime:
-    """The CRI of one node, asked with crictl there.
+    """The runtime of one node, asked there with containerd's own `ctr`.
+
+    Every kind node has it; `crictl`, which would ask over the CRI as the kubelet does, not every.
 
     Args:
         node: the node.
@@ -83,22 +86,31 @@ class Runtime:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def ids(self, uid: str) -> set[str]:
-        """IDs of the running containers of a pod, by the pod's UID."""
-        told = self._node.run(
-            ["crictl", "ps", "-q", "--no-trunc", "--label", f"io.kubernetes.pod.uid={uid}"]
-        )
-        return set(told.text.split())
+    def ids(self, uid: str, kind: str = "container") -> set[str]:
+        """IDs of what runs of a pod, by the pod's UID: its containers, or its `sandbox`."""
+        labels = {"io.kubernetes.pod.uid": uid, "io.cri-containerd.kind": kind}
+        wanted = ",".join(f'labels."{key}"=={value}' for key, value in labels.items())
+        known = set(self._ctr("containers", "ls", "-q", wanted).split())
+        return known & set(self.processes())
 
-    def container(self, found: str) -> Json:
-        """All that the runtime knows of a container."""
-        told: Json = json.loads(self._node.run(["crictl", "inspect", found]).out)
-        return told
+    def processes(self) -> dict[str, int]:
+        """The first process of everything that runs, by ID."""
+        rows = (line.split() for line in self._ctr("tasks", "ls").splitlines()[1:])
+        return {row[0]: int(row[1]) for row in rows if row[2] == "RUNNING"}
 
-    def sandbox(self, found: str) -> Json:
-        """All that the runtime knows of a sandbox."""
-        told: Json = json.loads(self._node.run(["crictl", "inspectp", found]).out)
-        return told
+    def handler(self, sandbox: str) -> str:
+        """The handler that a sandbox was asked to run with, "" for the default one.
+
+        The CRI plugin keeps its own record beside the container, base64 of JSON
+        (containerd, internal/cri/store/sandbox/metadata.go).
+        """
+        found = json.loads(self._ctr("containers", "info", sandbox))
+        kept = found["Extensions"]["io.cri-containerd.sandbox.metadata"]
+        record = json.loads(base64.b64decode(kept["value"]))
+        return str(record["Metadata"].get("RuntimeHandler", ""))
+
+    def _ctr(self, *argv: str) -> str:
+        return self._node.run(["ctr", "-n", "k8s.io", *argv]).text
 
     def namespaces(self, pid: int) -> dict[str, str]:
         """The kernel's namespaces of a process, by kind."""
@@ -182,7 +194,7 @@ def _identity(scene: Scene, pods: Pods, runtime: Runtime) -> None:
         Verdict(
             held=len(told) == 2 and told == found,
             observed=", ".join(sorted(short[:12] for short in found)) or "none",
-            source=f"crictl on {pod['spec']['nodeName']}",
+            source=f"ctr on {pod['spec']['nodeName']}",
         ),
     )
 
@@ -199,13 +211,12 @@ def _bare(status: Mapping[str, object]) -> str:
 
 def _sandbox(scene: Scene, pods: Pods, runtime: Runtime) -> dict[str, int]:
     scene.stage(SANDBOX)
-    told = {name: runtime.container(_bare(pods.status("pair", name))) for name in ("main", "side")}
-    pids = {name: int(found["info"]["pid"]) for name, found in told.items()}
-    sandbox = runtime.sandbox(told["main"]["info"]["sandboxID"])
-    pids["pause"] = int(sandbox["info"]["pid"])
+    running = runtime.processes()
+    pids = {name: running[_bare(pods.status("pair", name))] for name in ("main", "side")}
+    (sandbox,) = runtime.ids(views.uid(pods.current("pair")), "sandbox")
+    pids["pause"] = running[sandbox]
     if scene.sabotage == "strangers":
-        other = runtime.container(_bare(pods.status("stranger", "side")))
-        pids["side"] = int(other["info"]["pid"])
+        pids["side"] = running[_bare(pods.status("stranger", "side"))]
     spaces = {name: runtime.namespaces(pid) for name, pid in pids.items()}
     where = f"/proc on {pods.current('pair')['spec']['nodeName']}"
     same = [kind for kind in SHARED if len({of[kind] for of in spaces.values()}) == 1]
@@ -284,9 +295,8 @@ def _killed(scene: Scene, pods: Pods, runtime: Runtime, pids: Mapping[str, int])
 def _handlers(scene: Scene, pods: Pods, runtime: Runtime, classes: Mapping[str, str]) -> None:
     scene.stage(HANDLERS)
     pods.ready("handled")
-    told = runtime.container(_bare(pods.status("handled")))
-    sandbox = runtime.sandbox(told["info"]["sandboxID"])
-    handler = str(sandbox["status"].get("runtimeHandler") or sandbox["info"].get("runtimeHandler"))
+    (sandbox,) = runtime.ids(views.uid(pods.current("handled")), "sandbox")
+    handler = runtime.handler(sandbox)
     scene.judge(
         "class-picks-the-handler",
         "The sandbox runs with the handler that the RuntimeClass names",

@@ -86,7 +86,6 @@ def play(scene: Scene) -> None:
 
 def _cases(scene: Scene, here: str) -> list[Case]:
     key = scene.outside.key("kept-off")
-    scene.outside.taint(here, key, "NoSchedule")
     pinned = {"nodeSelector": {HOSTNAME: here}}
 
     def asks(cpu: str) -> Json:
@@ -115,8 +114,8 @@ def _cases(scene: Scene, here: str) -> list[Case]:
             {"nodeSelector": {"kubernetes.io/os": "linux"}},
         ),
         Case("affinity", "didn't match pod affinity rules", near("nobody"), near("anchor")),
-        Case("taint", "untolerated taint", pinned, {**pinned, **tolerates}),
         Case("volume", "PersistentVolume's node affinity", claims("nowhere"), claims("somewhere")),
+        Case("taint", "untolerated taint", pinned, {**pinned, **tolerates}),
     ]
 
 
@@ -162,9 +161,13 @@ def _filter(scene: Scene, placements: Placements) -> None:
     placements.bound("anchor", able)
     cases = _cases(scene, able[-1])
     for case in cases:
-        placements.create(f"{case.name}-out", **(case.twin if _broken(scene) else case.cause))
+        # The taint comes last and alone: it would take a node away from the others.
+        debt = 0
+        if case.name == "taint":
+            debt = scene.outside.taint(able[-1], scene.outside.key("kept-off"), "NoSchedule")
+        cause = case.twin if scene.sabotage == "all-twins" else case.cause
+        placements.create(f"{case.name}-out", **cause)
         placements.create(f"{case.name}-twin", **case.twin)
-    for case in cases:
         name = f"{case.name}-out"
         told = placements.waits(name, (case.words,))
         twin = placements.bound(f"{case.name}-twin", able)
@@ -174,6 +177,7 @@ def _filter(scene: Scene, placements: Placements) -> None:
             f"{name} unbound: {case.words}; its twin bound",
             all_of((told, twin)),
         )
+        scene.outside.undo(debt)
     name = f"{cases[0].name}-out"
     scene.judge(
         "event-names-the-filter",
@@ -181,10 +185,6 @@ def _filter(scene: Scene, placements: Placements) -> None:
         f"FailedScheduling of {name}: {cases[0].words}",
         _event(scene, placements, name, "FailedScheduling", cases[0].words),
     )
-
-
-def _broken(scene: Scene) -> bool:
-    return scene.sabotage == "all-twins"
 
 
 def _event(scene: Scene, placements: Placements, pod: str, reason: str, words: str) -> Verdict:
@@ -318,14 +318,24 @@ def _requests(pod: Json) -> dict[str, int]:
     """What a pod asks for, in millicores and bytes, as the scoring plugins count it.
 
     A container that asks for nothing counts as 100 millicores and 200 MiB there
-    (k8s.io/kubernetes, pkg/scheduler/util/pod_resources.go), so that is what we count.
+    (k8s.io/kubernetes, pkg/scheduler/util/pod_resources.go), and so it does here. Init containers
+    run one by one before the others, so the greediest of them counts if it wants more than those.
     """
+    spec = pod["spec"]
+    before = spec.get("initContainers") or []
+    stays = [item for item in before if item.get("restartPolicy") == "Always"]
     total = {"cpu": 0, "memory": 0}
-    for item in pod["spec"]["containers"]:
-        asked = item.get("resources", {}).get("requests") or {}
-        total["cpu"] += views.millicores(asked["cpu"]) if "cpu" in asked else 100
-        total["memory"] += views.byte_count(asked["memory"]) if "memory" in asked else 200 << 20
+    for amount in total:
+        together = sum(_asked(item, amount) for item in [*spec["containers"], *stays])
+        total[amount] = max([together, *(_asked(item, amount) for item in before)])
     return total
+
+
+def _asked(item: Json, amount: str) -> int:
+    asked = item.get("resources", {}).get("requests") or {}
+    if amount == "cpu":
+        return views.millicores(asked["cpu"]) if "cpu" in asked else 100
+    return views.byte_count(asked["memory"]) if "memory" in asked else 200 << 20
 
 
 def _scores(scene: Scene, pod: str) -> tuple[dict[str, dict[str, int]], dict[str, int]]:

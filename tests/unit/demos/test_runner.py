@@ -159,7 +159,6 @@ def test_an_unknown_demo_names_the_nearest() -> None:
 def test_every_demo_tells_its_story_and_can_be_sabotaged(each: Demo) -> None:
     assert find(each.name) is each
     assert each.acts
-    assert each.needs
     assert each.sabotages
     assert all(act.title and act.why for act in each.acts)
 
