@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kops_toolkit.cluster.clusters import Cluster, Clusters
     from kops_toolkit.cluster.lifecycle import Lifecycle
     from kops_toolkit.cluster.node import Node
+    from kops_toolkit.demos.claims import Ledger
     from kops_toolkit.demos.model import Audience
     from kops_toolkit.demos.runner import Runner
     from kops_toolkit.kube.api import KubeApi
@@ -166,6 +167,12 @@ class Kt:
             nodes=nodes,
             streams=streams,
         )
+
+    def ledger(self, reached: Reached) -> Ledger:
+        """What demos have found out on a cluster so far."""
+        from kops_toolkit.demos.claims import Ledger
+
+        return Ledger(self.state / "evidence", reached.api)
 
     def _handlers(self) -> Mapping[str, Handler]:
         from kops_toolkit.cluster import faults

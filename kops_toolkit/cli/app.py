@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kops_toolkit import __version__
-from kops_toolkit.cli import cluster, demo, doctor, etcd, recover, verify
+from kops_toolkit.cli import claims, cluster, demo, doctor, etcd, recover, verify
 from kops_toolkit.cli.context import Group, broken_pipe, catch_signals
 from kops_toolkit.report import console
 from kops_toolkit.report.progress import ConsoleProgress
@@ -27,6 +27,7 @@ app.command(name="demo")(demo.demo)
 app.command(name="explain")(demo.explain)
 app.command(name="verify")(verify.verify)
 app.command(name="selftest")(verify.self_test)
+app.command(name="claims")(claims.claims)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="recover")(recover.recover)
 

@@ -78,6 +78,8 @@ def demo(
     image = os.environ.get("KT_AGNHOST_IMAGE", AGNHOST)
     runner = wired.runner(reached, _audience(pause=pause), image)
     report = runner.run(chosen, sabotage=sabotage, keep=keep, strict=strict)
+    if sabotage is None:
+        wired.ledger(reached).add([report])
     if output is Format.json:
         console.emit(as_json.report(report))
     else:

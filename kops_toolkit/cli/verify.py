@@ -171,7 +171,10 @@ def _played(
             return runner.run(part.demo, sabotage=part.sabotage, strict=strict)
 
         suite = Suite(play, wired.clock, jobs, fail_fast, partial(_begins, wired), ends)
-        return suite.run(parts)
+        found = suite.run(parts)
+    played = zip(parts, found, strict=True)
+    wired.ledger(reached).add(report for part, report in played if part.sabotage is None)
+    return found
 
 
 def _begins(wired: Kt, part: Part) -> None:

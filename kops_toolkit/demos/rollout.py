@@ -169,9 +169,13 @@ class Rollout:
             ObjectNotFoundError: there is none.
         """
         for found in self.replica_sets.current().values():
-            if found["metadata"].get("annotations", {}).get(REVISION) == str(number):
+            if _revision(found) == number:
                 return found
         raise ObjectNotFoundError(404, "NotFound", f"{self.app} has no revision {number}")
+
+    def has_revision(self, number: int) -> bool:
+        """Whether the ReplicaSet of a revision is still there."""
+        return any(_revision(found) == number for found in self.replica_sets.current().values())
 
     def pods_of(self, version: str) -> dict[str, Json]:
         """All pods of a version that were ever seen, each as last seen, by name."""

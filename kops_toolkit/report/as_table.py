@@ -52,6 +52,16 @@ def rows(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
     return table
 
 
+def ledger(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
+    """A table of long texts, ruled so that the eye keeps its line."""
+    table = Table(show_lines=True, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(cell) for cell in line))
+    return table
+
+
 def verdict(status: Status) -> Text:
     """The verdict as a word with its colour; the colour never carries it alone."""
     match status:

@@ -395,6 +395,7 @@ def _stored(scene: Scene, court: Court) -> None:
         "dry-run-stores-nothing": "A dry run is answered as if it were real, and stores nothing",
         "stored-under-its-key": "What was accepted is one key in etcd, at the revision that the "
         "answer and the watch tell",
+        "services-live-under-specs": "Services are stored apart from their endpoints, under specs",
     }
     try:
         court.admin.get(CONFIG_MAP, "rehearsed", court.namespace)
@@ -410,11 +411,17 @@ def _stored(scene: Scene, court: Court) -> None:
             Verdict(held=absent, observed=words, source=source(made)),
         )
         reason = "kt cannot read the etcd of this cluster"
-        scene.skip("stored-under-its-key", titles["stored-under-its-key"], reason)
+        for check in ("stored-under-its-key", "services-live-under-specs"):
+            scene.skip(check, titles[check], reason)
         return
     real = "no-such" if scene.sabotage == "other-key" else "real"
     prefix = f"/registry/configmaps/{court.namespace}/"
+    specs = "/registry/services/specs/default/kubernetes"
+    beside = "/registry/services/default/kubernetes"
+    if scene.sabotage == "other-key":
+        specs, beside = beside, specs
     with access.to_best(scene.faults.control_planes, Silent()) as found:
+        layout = [found.client.get(key.encode()) is not None for key in (specs, beside)]
         rehearsed = found.client.get(f"{prefix}rehearsed".encode())
         stored = found.client.get(f"{prefix}{real}".encode())
     words = f"uid {views.uid(dry)}, then {'404' if absent else 'it is there'}"
@@ -445,6 +452,14 @@ def _stored(scene: Scene, court: Court) -> None:
             observed=f"{told}; watch event at {seen.object['metadata']['resourceVersion']}",
             source=f"etcd, {prefix}{real}",
         ),
+    )
+    keys = zip((specs, beside), layout, strict=True)
+    found_keys = "; ".join(f"{key}: {'a key' if there else 'no key'}" for key, there in keys)
+    scene.judge(
+        "services-live-under-specs",
+        titles["services-live-under-specs"],
+        f"{specs}: a key; {beside}: no key",
+        Verdict(held=layout == [True, False], observed=found_keys, source="etcd"),
     )
 
 
@@ -554,7 +569,9 @@ DEMO = Demo(
         "well-formed": Sabotage("the pod has a container", ("senseless-is-422",)),
         "up-to-date": Sabotage("the change is based on the latest version", ("stale-is-409",)),
         "wet": Sabotage("the dry run is none", ("dry-run-stores-nothing",)),
-        "other-key": Sabotage("another key is read", ("stored-under-its-key",)),
+        "other-key": Sabotage(
+            "another key is read", ("stored-under-its-key", "services-live-under-specs")
+        ),
         "eavesdropper": Sabotage("something else connects to etcd", ("only-it-connects",)),
         "elsewhere": Sabotage("another namespace is looked up", ("all-is-audited",)),
     },

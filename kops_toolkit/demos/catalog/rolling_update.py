@@ -17,7 +17,7 @@ from kops_toolkit.demos.rollout import (
     template_of,
 )
 from kops_toolkit.kube import views
-from kops_toolkit.kube.api import NODE
+from kops_toolkit.kube.api import NODE, SERVICE
 from kops_toolkit.kube.temporal import Consistently, Eventually, Verdict, Within, replay
 from kops_toolkit.kube.watch import source
 
@@ -72,10 +72,9 @@ def play(scene: Scene) -> None:
     """Play all acts."""
     web = Rollout(scene, "web")
     broken = scene.sabotage
-    first = Version("v1", scene.image)
-    second = Version(
-        "v2", scene.image, readiness=broken != "readiness", pre_stop=broken != "prestop"
-    )
+    drains = broken != "prestop"
+    first = Version("v1", scene.image, pre_stop=drains)
+    second = Version("v2", scene.image, readiness=broken != "readiness", pre_stop=drains)
     load = _serve(scene, web, first)
     try:
         _healthy(scene, web, load, second)
@@ -89,7 +88,9 @@ def play(scene: Scene) -> None:
 
 
 def _serve(scene: Scene, web: Rollout, version: Version) -> Load:
-    address = web.create(REPLICAS, version, rolling(UP_FIRST))
+    address = web.create(REPLICAS, version, _strategy(scene, UP_FIRST))
+    if scene.sabotage == "no-history":
+        web.patch({"revisionHistoryLimit": 0})
     scene.tell("Service/web", f"answers at {address}")
     scene.api.create(client_pod("load", scene.image, address), scene.namespace)
     web.complete(None)
@@ -109,6 +110,8 @@ def _healthy(scene: Scene, web: Rollout, load: Load, version: Version) -> None:
     mark = load.mark()
     web.complete(web.update(version))
     _drained(scene, web, before)
+    if scene.sabotage == "stray":
+        _stray(scene, web, load)
     finished = load.mark()
     load.more(MORE)
     _bounds(scene, web, began, UP_FIRST)
@@ -138,7 +141,9 @@ def _healthy(scene: Scene, web: Rollout, load: Load, version: Version) -> None:
         "history-kept",
         "The old ReplicaSet stays, with no pods, as the way back",
         f"revision 1 with 0 replicas, revision 2 with {REPLICAS}",
-        checks.history_kept(web.revision(1), web.revision(2), REPLICAS),
+        checks.history_kept(web.revision(1), web.revision(2), REPLICAS)
+        if web.has_revision(1)
+        else Verdict(held=False, observed="revision 1 is gone", source=source(web.current())),
     )
 
 
@@ -198,7 +203,10 @@ def _stuck(scene: Scene, web: Rollout, load: Load) -> None:
     mark = load.mark()
     serving = list(web.pods.current().values())
     began = scene.clock.monotonic()
-    patched = web.update(Version("bad", NO_IMAGE), progressDeadlineSeconds=DEADLINE)
+    if scene.sabotage == "blackout":
+        _blackout(scene, load)
+    image = scene.image if scene.sabotage == "image-there" else NO_IMAGE
+    patched = web.update(Version("bad", image), progressDeadlineSeconds=DEADLINE)
     told: list[float] = []
 
     def stuck() -> str | None:
@@ -244,6 +252,8 @@ def _undo(scene: Scene, web: Rollout, load: Load) -> None:
     wanted = web.revision(2)
     template = template_of(wanted)
     before = web.standing("v2")
+    if scene.sabotage == "blackout":
+        _blackout(scene, load)
     found = web.complete(web.restore_template(template))
     load.more(MORE)
     now = web.revision(int(found["metadata"]["annotations"][REVISION]))
@@ -260,8 +270,10 @@ def _paused(scene: Scene, web: Rollout, load: Load, version: Version) -> None:
     scene.stage(PAUSED)
     mark = load.mark()
     sets = len(web.replica_sets.current())
-    web.patch({"paused": True})
-    web.update(version, strategy=rolling(DOWN_FIRST))
+    if scene.sabotage == "same-again":
+        version = Version("v2", scene.image)
+    web.patch({"paused": scene.sabotage != "unpaused"})
+    web.update(version, strategy=_strategy(scene, DOWN_FIRST))
 
     def moved() -> str | None:
         more = len(web.replica_sets.current()) - sets
@@ -278,16 +290,17 @@ def _paused(scene: Scene, web: Rollout, load: Load, version: Version) -> None:
     before = set(web.pods.current())
     began = scene.clock.monotonic()
     found = web.complete(web.patch({"paused": False}))
-    _drained(scene, web, before)
-    load.more(MORE)
-    updated, made = found["status"]["updatedReplicas"], len(web.pods_of(version.name))
-    words = f"{updated} updated, {made} pods of {version.name}"
+    fresh = web.pods_of(version.name).keys() - before
+    updated, made = found["status"]["updatedReplicas"], len(fresh)
+    words = f"{updated} updated, {made} new pods of {version.name}"
     scene.judge(
         "resumed-rolls-out",
         "Resumed, it rolls out what was changed meanwhile",
-        f"{REPLICAS} pods of {version.name}",
+        f"{REPLICAS} new pods of {version.name}",
         Verdict(held=made == updated == REPLICAS, observed=words, source=source(found)),
     )
+    _drained(scene, web, before)
+    load.more(MORE)
     _bounds(scene, web, began, DOWN_FIRST, "resumed-")
     _no_loss(scene, load, mark, "resume-loses-nothing", "The resumed update loses no request")
 
@@ -296,7 +309,8 @@ def _contrast(scene: Scene, web: Rollout, load: Load, version: Version) -> None:
     scene.stage(CONTRAST)
     mark = load.mark()
     before = set(web.pods.current())
-    web.complete(web.update(version, strategy=RECREATE))
+    strategy = rolling(UP_FIRST) if scene.sabotage == "no-contrast" else RECREATE
+    web.complete(web.update(version, strategy=strategy))
     load.steady()
     seen = load.since(mark)
     scene.facts["recreate"] = {
@@ -317,6 +331,34 @@ def _contrast(scene: Scene, web: Rollout, load: Load, version: Version) -> None:
         "the containers of the last old pod ended, then the first new one created",
         checks.ends_before_begins(web.pods.history(), before, version.name),
     )
+
+
+def _strategy(scene: Scene, knobs: tuple[int, int]) -> Json:
+    if scene.sabotage == "at-once":
+        return RECREATE
+    return rolling((REPLICAS, 0) if scene.sabotage == "all-beside" else knobs)
+
+
+def _stray(scene: Scene, web: Rollout, load: Load) -> None:
+    """A pod of the old version that no ReplicaSet owns, and that the Service finds."""
+    body = {"apiVersion": "v1", "kind": "Pod", **Version("v1", scene.image).template(web.app)}
+    body["metadata"]["name"] = "stray"
+    scene.api.create(body, scene.namespace)
+    web.pods.wait(
+        lambda: True if views.ready(web.pods.current().get("stray", {})) else None,
+        timeout=60,
+        what="the ready pod stray",
+    )
+    load.more(MORE)
+
+
+def _blackout(scene: Scene, load: Load) -> None:
+    """For a moment the Service selects nobody."""
+    for app in ("nobody", "web"):
+        selector = {"spec": {"selector": {"app": app}}}
+        scene.api.patch(SERVICE, "web", scene.namespace, selector)
+        load.more(MORE)
+    load.steady()
 
 
 def rolling(knobs: tuple[int, int]) -> Json:
@@ -349,8 +391,30 @@ DEMO = Demo(
             ("update-loses-nothing", "readiness-gates"),
         ),
         "prestop": Sabotage(
-            "v2 has no preStop, so it ends while requests still come",
-            ("update-loses-nothing", "leaves-before-it-ends"),
+            "neither version has a preStop, so they end while requests still come",
+            ("leaves-before-it-ends", "resume-loses-nothing"),
+        ),
+        "at-once": Sabotage(
+            "the updates end all pods first", ("max-unavailable", "resumed-max-unavailable")
+        ),
+        "all-beside": Sabotage(
+            "the updates make all new pods first",
+            ("max-surge", "max-surge-pods", "resumed-max-surge", "resumed-max-surge-pods"),
+        ),
+        "no-history": Sabotage("no old revision is kept", ("history-kept",)),
+        "stray": Sabotage("a pod of the old version goes on answering", ("both-then-new",)),
+        "image-there": Sabotage(
+            "the image exists",
+            ("stuck-is-told", "stuck-for-its-image", "old-pods-keep-serving", "undo-restores"),
+        ),
+        "blackout": Sabotage(
+            "the Service selects nobody for a moment",
+            ("stuck-loses-nothing", "undo-loses-nothing"),
+        ),
+        "unpaused": Sabotage("it is not paused", ("paused-stands-still",)),
+        "same-again": Sabotage("the change is none", ("resumed-rolls-out",)),
+        "no-contrast": Sabotage(
+            "the contrast is another rolling update", ("recreate-loses", "recreate-order")
         ),
     },
     play=play,
