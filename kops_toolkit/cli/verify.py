@@ -26,7 +26,7 @@ from kops_toolkit.demos.suite import Part, Suite
 from kops_toolkit.errors import EnvironmentNotReadyError, KtError
 from kops_toolkit.kube.watches import Streams
 from kops_toolkit.outcome import Status, fold
-from kops_toolkit.report import as_json, as_junit, as_table, console
+from kops_toolkit.report import as_json, as_junit, as_table, console, critical
 from kops_toolkit.system import files
 from kops_toolkit.wiring import Target
 
@@ -187,6 +187,9 @@ def _tell(name: str, found: Sequence[Report], seconds: float, output: Format) ->
         return
     data = console.data()
     data.print(as_table.reports(found))
+    data.print("what the time was spent on, one after the other:", markup=False)
+    for line in critical.told(found):
+        data.print(f"  {line}", markup=False, highlight=False)
     checks = [check for report in found for check in report.checks]
     passed = sum(check.status is Status.PASSED for check in checks)
     words = f"{name}: {_status(found).value}, {passed} of {len(checks)} checks in {seconds:.1f} s"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from kops_toolkit.report import critical
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,6 +30,9 @@ def reports(name: str, found: Sequence[Report], status: Status, seconds: float) 
             "name": name,
             "status": status.value,
             "seconds": round(seconds, 3),
+            "critical_path": [
+                {"name": one.name, "acts": dict(critical.acts(one))} for one in critical.path(found)
+            ],
             "reports": [_report(one) for one in found],
         }
     )

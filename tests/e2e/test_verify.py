@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     Run = Callable[..., Completed]
 
 NAME = "kt-e2e-verify"
-WORKER = f"{NAME}-worker"
 KINDS = (
     *(NAMESPACE, PERSISTENT_VOLUME, PRIORITY_CLASS, RUNTIME_CLASS),
     *(ADMISSION_POLICY, ADMISSION_POLICY_BINDING),
