@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PORT = 8080  # where agnhost's netexec listens
+# What makes a container a netexec: an HTTP server, ready once it listens.
+NETEXEC: Json = {
+    "args": ["netexec"],
+    "readinessProbe": {"httpGet": {"path": "/hostname", "port": PORT}, "periodSeconds": 1},
+}
 READY_WITHIN = 60.0  # seconds until a placed pod must run; the image is there
 
 
@@ -99,7 +104,7 @@ class Pods:
 
     def server(self, name: str, labels: Mapping[str, str] | None = None, **fields: object) -> Json:
         """Create a pod that answers over HTTP, and can be told to run commands."""
-        netexec = {**container(self._scene.image, args=["netexec"]), **fields}
+        netexec = container(self._scene.image, **{**NETEXEC, **fields})
         return self.create(name, netexec, labels=labels)
 
     def delete(self, name: str) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kops_toolkit.kube.watch import Watch
 
 T = TypeVar("T")
+SEEN_WITHIN = 1.0  # seconds; a watch event takes milliseconds on an idle machine
 PLACED_WITHIN = 15.0  # seconds until the scheduler must have decided
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 # Seconds from a node's death until it must count as lost: the node controller's grace period, 50 by
@@ -69,6 +70,15 @@ def fewer_than_two(api: KubeApi) -> str | None:
 def no_able_node(api: KubeApi) -> str | None:
     """The reason why no pod can be placed here, or None."""
     return None if able_nodes(api) else "no node takes pods"
+
+
+def let_it_be_seen(scene: Scene) -> None:
+    """Let the scheduler's own watch catch up with a node that has just lost or gained something.
+
+    It sees nodes and pods by two streams and tells nobody how far it has read, so a pod made right
+    after the change may still be judged by the node as it was.
+    """
+    scene.clock.sleep(SEEN_WITHIN)
 
 
 class Placements:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.props import Pods, container, exec_probe, script
+from kops_toolkit.demos.props import NETEXEC, Pods, container, exec_probe, script
 from kops_toolkit.demos.scheduling import no_able_node
 from kops_toolkit.kube import views
 from kops_toolkit.kube.temporal import Consistently, Verdict
@@ -96,7 +96,11 @@ def _begin(scene: Scene, pods: Pods) -> None:
     looping = THREE_LIVES if recovers else "exit 3"
     loop = container(image, command=script(looping), volumeMounts=mounts)
     pods.create("loop", loop, volumes=volume, restartPolicy="Always")
-    greedy = "kill -9 $$" if broken == "modest" else "exec tail /dev/zero"
+    # The shell waits a moment: a runtime hears of the kernel's kill and of the exit by two ways,
+    # and calls it Error if the exit comes first.
+    greedy = "tail /dev/zero; code=$?; sleep 1; exit $code"
+    if broken == "modest":
+        greedy = "kill -9 $$"
     limits = {"limits": {"memory": "32Mi"}}
     hungry = container(image, command=script(greedy), resources=limits)
     pods.create("hungry", hungry, restartPolicy="Never")
@@ -117,7 +121,7 @@ def _begin(scene: Scene, pods: Pods) -> None:
 
 def _phoenix(scene: Scene, pods: Pods) -> None:
     mounts = [{"name": "life", "mountPath": "/life"}]
-    server = container(scene.image, args=["netexec"], volumeMounts=mounts)
+    server = container(scene.image, **NETEXEC, volumeMounts=mounts)
     pods.create("phoenix", server, volumes=[{"name": "life", "emptyDir": {}}])
 
 
@@ -202,7 +206,8 @@ def _same_pod(scene: Scene, pods: Pods) -> None:
         pods.gone("phoenix", SETTLES_WITHIN)
         _phoenix(scene, pods)
     else:
-        pods.shell("phoenix", "kill 1")
+        # A moment later, for the answer must get out first.
+        pods.shell("phoenix", "(sleep 0.5; kill 1) > /dev/null 2>&1 &")
 
     def another() -> bool | None:
         status = pods.status("phoenix")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
 from kops_toolkit.demos.props import container
-from kops_toolkit.demos.scheduling import able_nodes, fewer_than_two
+from kops_toolkit.demos.scheduling import able_nodes, fewer_than_two, let_it_be_seen
 from kops_toolkit.errors import TimedOutError
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import DAEMON_SET, DEPLOYMENT, NODE, POD
@@ -244,6 +244,7 @@ def _cordon(scene: Scene, agents: Agents, crowd: set[str]) -> set[str]:
     if scene.sabotage != "uncordoned":
         debt = scene.outside.cordon(agents.first)
     scene.tell(f"Node/{agents.first}", "is cordoned")
+    let_it_be_seen(scene)
     victims = [pod for pod in agents.of("plain") if pod["spec"]["nodeName"] == agents.first]
     gone = {views.uid(pod) for pod in [*victims, *agents.of("crowd")]}
     for pod in [*victims, *agents.of("crowd")]:

@@ -12,6 +12,7 @@ from kops_toolkit.demos.scheduling import (
     able_nodes,
     all_of,
     fewer_than_two,
+    let_it_be_seen,
 )
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import POD
@@ -76,6 +77,7 @@ class Labelled:
         outside.label(self.second, self.disk, "hdd")
         outside.label(self.second, self.rank, "20")
         outside.label(self.second, self.gpu, "yes")
+        let_it_be_seen(scene)
 
     def must(self, *terms: Sequence[Json]) -> Json:
         """An affinity to nodes for which all expressions of at least one term hold."""
@@ -164,6 +166,7 @@ def _ignored(scene: Scene, nodes: Labelled) -> None:
         scene.outside.undo(nodes.debt)
         nodes.debt = scene.outside.label(nodes.first, nodes.disk, "hdd")
     scene.tell(f"Node/{nodes.first}", f"is labelled {nodes.disk}=hdd")
+    let_it_be_seen(scene)
     rule = nodes.must([_asks(nodes.disk, "In", "ssd", "nvme")])
     nodes.placements.create("newcomer", affinity={"nodeAffinity": rule})
     scene.judge(
@@ -193,6 +196,7 @@ def _ignored(scene: Scene, nodes: Labelled) -> None:
     )
     scene.outside.undo(nodes.debt)
     nodes.debt = scene.outside.label(nodes.first, nodes.disk, "ssd")
+    let_it_be_seen(scene)
 
 
 def _preferred(scene: Scene, nodes: Labelled) -> None:

@@ -11,6 +11,7 @@ from kops_toolkit.demos.scheduling import (
     able_nodes,
     all_of,
     fewer_than_two,
+    let_it_be_seen,
 )
 from kops_toolkit.errors import ApiError
 from kops_toolkit.kube import views
@@ -117,6 +118,7 @@ def _goes(scene: Scene, placements: Placements, debt: int, selector: Json) -> No
     before = {name: views.uid(pod) for name, pod in placements.pods.current().items()}
     scene.outside.undo(debt)
     scene.tell("Node", "has lost the label")
+    let_it_be_seen(scene)
     placements.create("newcomer", nodeSelector=selector)
     scene.judge(
         "newcomer-waits",

@@ -14,6 +14,7 @@ from kops_toolkit.demos.scheduling import (
     able_nodes,
     all_of,
     fewer_than_two,
+    let_it_be_seen,
 )
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import EVENT, PERSISTENT_VOLUME, POD
@@ -165,6 +166,7 @@ def _filter(scene: Scene, placements: Placements) -> None:
         debt = 0
         if case.name == "taint":
             debt = scene.outside.taint(able[-1], scene.outside.key("kept-off"), "NoSchedule")
+            let_it_be_seen(scene)
         cause = case.twin if scene.sabotage == "all-twins" else case.cause
         placements.create(f"{case.name}-out", **cause)
         placements.create(f"{case.name}-twin", **case.twin)
@@ -177,7 +179,9 @@ def _filter(scene: Scene, placements: Placements) -> None:
             f"{name} unbound: {case.words}; its twin bound",
             all_of((told, twin)),
         )
-        scene.outside.undo(debt)
+        if debt:
+            scene.outside.undo(debt)
+            placements.bound(name, able)  # lest it comes while the nodes are being made equal
     name = f"{cases[0].name}-out"
     scene.judge(
         "event-names-the-filter",

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.scheduling import Placements, able_nodes, all_of, fewer_than_two
+from kops_toolkit.demos.scheduling import (
+    Placements,
+    able_nodes,
+    all_of,
+    fewer_than_two,
+    let_it_be_seen,
+)
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import NODE, POD
 from kops_toolkit.kube.temporal import Verdict, Within
@@ -104,6 +110,7 @@ def _matrix(scene: Scene, placements: Placements, target: str) -> None:
         in_force = "NoSchedule" if scene.sabotage == "strict" else effect
         debts.append(scene.outside.taint(target, key, in_force, "a"))
         scene.tell(f"Node/{target}", f"is tainted {key}=a:{effect}")
+        let_it_be_seen(scene)
         for case in CASES:
             if case.effect == effect:
                 tolerated = tolerations(key, case, scene.sabotage)
