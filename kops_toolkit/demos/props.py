@@ -25,6 +25,7 @@ NETEXEC: Json = {
     "args": ["netexec"],
     "readinessProbe": {"httpGet": {"path": "/hostname", "port": PORT}, "periodSeconds": 1},
 }
+SETTLES_WITHIN = 40.0  # seconds until a kubelet must have acted, on a busy machine
 READY_WITHIN = 60.0  # seconds until a placed pod must run; the image is there
 
 

@@ -83,6 +83,12 @@ def deployment(app: str, replicas: int, version: Version, strategy: Json) -> Jso
     }
 
 
+def rolling(knobs: tuple[int, int]) -> Json:
+    """The strategy with these maxSurge and maxUnavailable."""
+    bounds = {"maxSurge": knobs[0], "maxUnavailable": knobs[1]}
+    return {"type": "RollingUpdate", "rollingUpdate": bounds}
+
+
 def service(app: str) -> Json:
     """A Service in front of it."""
     return {
@@ -137,6 +143,22 @@ class Rollout:
         """Put an earlier template back, field by field, as `kubectl rollout undo` does."""
         operations = [{"op": "replace", "path": "/spec/template", "value": template}]
         return self._scene.api.patch(DEPLOYMENT, self.app, self._namespace, operations, how="json")
+
+    def stray(self) -> None:
+        """Let a pod of the first version serve that no ReplicaSet owns, and wait until it does.
+
+        Raises:
+            TimedOutError: it does not get ready.
+        """
+        template = Version("v1", self._scene.image).template(self.app)
+        body: Json = {"apiVersion": "v1", "kind": "Pod", **template}
+        body["metadata"]["name"] = "stray"
+        self._scene.api.create(body, self._namespace)
+        self.pods.wait(
+            lambda: True if views.ready(self.pods.current().get("stray", {})) else None,
+            timeout=60,
+            what="the ready pod stray",
+        )
 
     def complete(self, patched: Json | None, timeout: float = 60.0) -> Json:
         """Wait until the rollout of a change is complete, judged as `kubectl rollout status` does.

@@ -14,10 +14,12 @@ from kops_toolkit.demos.rollout import (
     Rollout,
     Version,
     picture,
+    rolling,
     template_of,
 )
+from kops_toolkit.demos.scheduling import no_able_node
 from kops_toolkit.kube import views
-from kops_toolkit.kube.api import NODE, SERVICE
+from kops_toolkit.kube.api import SERVICE
 from kops_toolkit.kube.temporal import Consistently, Eventually, Verdict, Within, replay
 from kops_toolkit.kube.watch import source
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kops_toolkit.demos.model import Scene
-    from kops_toolkit.kube.api import Json, KubeApi
+    from kops_toolkit.kube.api import Json
     from kops_toolkit.kube.temporal import State
     from kops_toolkit.kube.watch import Watch
 
@@ -111,7 +113,8 @@ def _healthy(scene: Scene, web: Rollout, load: Load, version: Version) -> None:
     web.complete(web.update(version))
     _drained(scene, web, before)
     if scene.sabotage == "stray":
-        _stray(scene, web, load)
+        web.stray()
+        load.more(MORE)
     finished = load.mark()
     load.more(MORE)
     _bounds(scene, web, began, UP_FIRST)
@@ -339,19 +342,6 @@ def _strategy(scene: Scene, knobs: tuple[int, int]) -> Json:
     return rolling((REPLICAS, 0) if scene.sabotage == "all-beside" else knobs)
 
 
-def _stray(scene: Scene, web: Rollout, load: Load) -> None:
-    """A pod of the old version that no ReplicaSet owns, and that the Service finds."""
-    body = {"apiVersion": "v1", "kind": "Pod", **Version("v1", scene.image).template(web.app)}
-    body["metadata"]["name"] = "stray"
-    scene.api.create(body, scene.namespace)
-    web.pods.wait(
-        lambda: True if views.ready(web.pods.current().get("stray", {})) else None,
-        timeout=60,
-        what="the ready pod stray",
-    )
-    load.more(MORE)
-
-
 def _blackout(scene: Scene, load: Load) -> None:
     """For a moment the Service selects nobody."""
     for app in ("nobody", "web"):
@@ -359,18 +349,6 @@ def _blackout(scene: Scene, load: Load) -> None:
         scene.api.patch(SERVICE, "web", scene.namespace, selector)
         load.more(MORE)
     load.steady()
-
-
-def rolling(knobs: tuple[int, int]) -> Json:
-    """The strategy with these maxSurge and maxUnavailable."""
-    bounds = {"maxSurge": knobs[0], "maxUnavailable": knobs[1]}
-    return {"type": "RollingUpdate", "rollingUpdate": bounds}
-
-
-def _few_nodes(api: KubeApi) -> str | None:
-    nodes = api.list(NODE).items
-    able = [node for node in nodes if views.ready(node) and not node["spec"].get("unschedulable")]
-    return None if able else f"none of {len(nodes)} nodes is ready"
 
 
 DEMO = Demo(
@@ -384,7 +362,7 @@ DEMO = Demo(
         "Service, and judged on every event that the API server sent."
     ),
     acts=(HEALTHY, STUCK, UNDO, PAUSED, CONTRAST),
-    needs=(Need("one ready node", _few_nodes),),
+    needs=(Need("one node that takes pods", no_able_node),),
     sabotages={
         "readiness": Sabotage(
             "v2 has no readiness probe, so it gets requests before it listens",

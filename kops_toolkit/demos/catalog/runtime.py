@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.props import Pods, container
+from kops_toolkit.demos.props import SETTLES_WITHIN, Pods, container
 from kops_toolkit.demos.scheduling import able_nodes, no_able_node
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import EVENT, NODE, RUNTIME_CLASS
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from kops_toolkit.demos.model import Scene
     from kops_toolkit.kube.api import Json, KubeApi
 
-SETTLES_WITHIN = 40.0  # seconds until the kubelet must have acted, on a busy machine
 HOSTNAME = "kubernetes.io/hostname"
 CPU, MEMORY = 250, 64  # millicores and MiB of the limited container
 HANDLER = "test-handler"  # kind configures containerd with it, for tests like this
