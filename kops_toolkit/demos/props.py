@@ -66,6 +66,25 @@ def pod_body(name: str, labels: Mapping[str, str] | None = None, **spec: object)
     }
 
 
+def workload(kind: str, app: str, containers: list[Json], **spec: object) -> Json:
+    """A Deployment or DaemonSet of pods labelled `app`, with these fields in the pods' spec.
+
+    `replicas` among them is the Deployment's own.
+    """
+    labels, replicas = {"app": app}, spec.pop("replicas", None)
+    pod = {"terminationGracePeriodSeconds": 0, "containers": containers, **spec}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": app},
+        "spec": {
+            **({} if replicas is None else {"replicas": replicas}),
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
 def shell(api: KubeApi, namespace: str, pod: str, command: str) -> str:
     """What a shell command prints, run by netexec inside a ready pod."""
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}:{PORT}/proxy/shell"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.props import container
+from kops_toolkit.demos.props import container, workload
 from kops_toolkit.demos.scheduling import able_nodes, fewer_than_two, let_it_be_seen
 from kops_toolkit.errors import TimedOutError
 from kops_toolkit.kube import views
@@ -65,18 +65,7 @@ class Agents:
 
     def create(self, kind: str, app: str, **spec: object) -> None:
         """Create a DaemonSet or a Deployment whose pods have these fields in their spec."""
-        labels = {"app": app}
-        idle = container(self.scene.image)
-        pod = {"terminationGracePeriodSeconds": 0, "containers": [idle], **spec}
-        body: Json = {
-            "apiVersion": "apps/v1",
-            "kind": kind,
-            "metadata": {"name": app},
-            "spec": {
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
-            },
-        }
+        body = workload(kind, app, [container(self.scene.image)], **spec)
         self.scene.api.create(body, self.scene.namespace)
 
     def of(self, app: str) -> list[Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.props import container
+from kops_toolkit.demos.props import container, workload
 from kops_toolkit.demos.scheduling import no_able_node
 from kops_toolkit.errors import ConflictError, TimedOutError
 from kops_toolkit.kube import views
@@ -65,19 +65,7 @@ class Web:
 
     def apply(self, replicas: int = REPLICAS, manager: str = MANAGER) -> Json:
         """Apply the Deployment, as its owner."""
-        labels = {"app": "web"}
-        idle = container(self.scene.image)
-        spec = {"terminationGracePeriodSeconds": 0, "containers": [idle]}
-        body = {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "web"},
-            "spec": {
-                "replicas": replicas,
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": spec},
-            },
-        }
+        body = workload("Deployment", "web", [container(self.scene.image)], replicas=replicas)
         return self.scene.api.apply(body, self.scene.namespace, manager=manager)
 
     def owned(self) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.props import Pods, container, pod_body
+from kops_toolkit.demos.props import Pods, container, pod_body, workload
 from kops_toolkit.demos.scheduling import LOST, fewer_than_two_workers, workers
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import DEPLOYMENT, EVENT, NODE, POD, REPLICA_SET
@@ -74,24 +74,18 @@ class Flow:
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": LABELS},
         }
-        pod: Json = {
-            "terminationGracePeriodSeconds": 0,
-            "containers": [container(image)],
-            "tolerations": [{"key": key, **soon} for key in keys],
-            "topologySpreadConstraints": [spread],
-        }
+        placed: Json = {}
         if self.scene.sabotage == "placed":
-            pod["nodeName"] = workers(self.scene.api)[0]
-        body: Json = {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "web"},
-            "spec": {
-                "replicas": REPLICAS,
-                "selector": {"matchLabels": LABELS},
-                "template": {"metadata": {"labels": LABELS}, "spec": pod},
-            },
-        }
+            placed["nodeName"] = workers(self.scene.api)[0]
+        body = workload(
+            "Deployment",
+            "web",
+            [container(image)],
+            replicas=REPLICAS,
+            tolerations=[{"key": key, **soon} for key in keys],
+            topologySpreadConstraints=[spread],
+            **placed,
+        )
         if self.scene.sabotage == "pods-first":
             stray = pod_body("stray", {"app": "web"}, containers=[container(image)])
             self.scene.api.create(stray, self.scene.namespace)

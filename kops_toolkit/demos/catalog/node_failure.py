@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kops_toolkit.demos.model import Act, Demo, Need, Sabotage
-from kops_toolkit.demos.props import Pods, container, service
+from kops_toolkit.demos.props import Pods, container, service, workload
 from kops_toolkit.demos.scheduling import LOST, fewer_than_two_workers, workers
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import ENDPOINT_SLICE, NODE, POD
@@ -75,7 +75,13 @@ class Site:
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": {"app": "web"}},
         }
-        self._workload("Deployment", "web", tolerations=soon, topologySpreadConstraints=[apart])
+        self._workload(
+            "Deployment",
+            "web",
+            replicas=REPLICAS,
+            tolerations=soon,
+            topologySpreadConstraints=[apart],
+        )
         self._workload("DaemonSet", "agent")
         self.scene.api.create(service("web", {"app": "web"}), self.scene.namespace)
         self.pods.watch.wait(
@@ -85,23 +91,9 @@ class Site:
         )
 
     def _workload(self, kind: str, app: str, **spec: object) -> None:
-        labels = {"app": app}
-        pod = {
-            "terminationGracePeriodSeconds": 1,
-            "containers": [container(self.scene.image)],
-            **spec,
-        }
-        body: Json = {
-            "apiVersion": "apps/v1",
-            "kind": kind,
-            "metadata": {"name": app},
-            "spec": {
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
-            },
-        }
-        if kind == "Deployment":
-            body["spec"]["replicas"] = REPLICAS
+        # With a grace period of none a pod would be gone from the API without its node's word.
+        spec["terminationGracePeriodSeconds"] = 1
+        body = workload(kind, app, [container(self.scene.image)], **spec)
         self.scene.api.create(body, self.scene.namespace)
 
     def of(self, app: str) -> list[Json]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kops_toolkit.demos.props import Pods, container, service
+from kops_toolkit.demos.props import Pods, container, service, workload
 from kops_toolkit.kube import views
 from kops_toolkit.kube.api import (
     CONFIG_MAP,
@@ -52,21 +52,10 @@ class Loops:
 
     def create(self) -> None:
         """Create a Deployment and its Service, and wait until all is as it should be."""
-        labels = {"app": "web"}
         idle = container(self.scene.image)
-        pod = {"terminationGracePeriodSeconds": 0, "containers": [idle]}
-        body: Json = {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "web"},
-            "spec": {
-                "replicas": REPLICAS,
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
-            },
-        }
-        self.scene.api.create(body, self.scene.namespace)
-        self.scene.api.create(service("web", labels), self.scene.namespace)
+        web = workload("Deployment", "web", [idle], replicas=REPLICAS)
+        for body in (web, service("web", {"app": "web"})):
+            self.scene.api.create(body, self.scene.namespace)
         self.pods.watch.wait(
             lambda: True if self.whole() else None, timeout=60, what="the ready Deployment web"
         )
