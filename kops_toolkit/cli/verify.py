@@ -160,9 +160,15 @@ def _played(
     people = console.people()
 
     def ends(part: Part, report: Report) -> None:
+        told = report.status
         passed = sum(check.status is Status.PASSED for check in report.checks)
         text = f"{part.name}: {passed} of {len(report.checks)} checks in {report.seconds:.1f} s"
-        people.print(as_table.verdict(report.status), text, markup=False, highlight=False)
+        if part.sabotage:
+            missed = selftest.missed(part, report)
+            told = Status.FAILED if missed else Status.PASSED
+            words = f"missed by {', '.join(missed)}" if missed else "caught"
+            text = f"{part.name}: {words}"
+        people.print(as_table.verdict(told), text, markup=False, highlight=False)
 
     with Streams(reached.api, wired.clock, wide=True) as streams:
         runner = wired.runner(reached, Nobody(), image, streams)

@@ -27,6 +27,13 @@ def judge(played: Sequence[Part], reports: Sequence[Report]) -> tuple[Report, ..
     return tuple(_of_demo(demos[name], found) for name, found in by_demo.items())
 
 
+def missed(part: Part, report: Report) -> list[str]:
+    """Checks that must not hold under a part's sabotage and were not found to fail."""
+    wanted = part.demo.sabotages[part.sabotage].fails if part.sabotage else ()
+    failed = {check.name for check in report.checks if check.status is Status.FAILED}
+    return [name for name in wanted if name not in failed]
+
+
 def _of_demo(demo: Demo, reports: dict[str | None, Report]) -> Report:
     earnest = reports[None]
     known = {check.name: check for check in earnest.checks}
@@ -51,15 +58,11 @@ def _of_check(demo: Demo, check: Check, reports: dict[str | None, Report]) -> Ch
         Evidence(f"it fails when {demo.sabotages[name].text}", _ending(reports[name], check), name)
         for name in against
     )
-    missed = [
-        name
-        for name in against
-        if not any(c.name == check.name and c.status is Status.FAILED for c in reports[name].checks)
-    ]
+    unseen = [n for n in against if check.name in missed(Part(demo, n), reports[n])]
     if not against:
         return Check(check.name, title, Status.ABORTED, reason="no sabotage is named for it")
-    status = Status.FAILED if missed else Status.PASSED
-    reason = f"missed under {', '.join(missed)}" if missed else ""
+    status = Status.FAILED if unseen else Status.PASSED
+    reason = f"missed under {', '.join(unseen)}" if unseen else ""
     return Check(check.name, title, status, seen, reason)
 
 
