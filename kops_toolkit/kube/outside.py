@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kops_toolkit.errors import ConflictError, NotFoundError, ObjectNotFoundError
 from kops_toolkit.kube.api import NODE, POD, Kind
+from kops_toolkit.kube.consent import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,7 +108,9 @@ class Outside:
         """Let a Node join that no machine stands behind; gives its name and the debt."""
         name = f"kt-{self._run}-{body['metadata']['name']}"
         debt = self._journal.owe(DELETE_NODE, f"Node {name}", node=name, **self._reach)
-        self._api.create({**body, "metadata": {**body["metadata"], "name": name}})
+        # kt made it, so it carries kt's mark: else the cluster would be taken for another's.
+        labels = {**body["metadata"].get("labels", {}), MARK: self._run}
+        self._api.create({**body, "metadata": {**body["metadata"], "name": name, "labels": labels}})
         return name, debt
 
     def create(self, kind: Kind, body: Json) -> str:

@@ -10,6 +10,7 @@ import pytest
 from kops_toolkit.errors import ConflictError, NotFoundError, ObjectNotFoundError
 from kops_toolkit.kube import outside
 from kops_toolkit.kube.api import NODE, POD, PRIORITY_CLASS
+from kops_toolkit.kube.consent import MARK
 from kops_toolkit.kube.outside import Outside
 from kops_toolkit.system.clock import SystemClock
 from kops_toolkit.system.journal import Journals
@@ -159,6 +160,7 @@ def test_a_node_of_the_run_goes_with_the_pods_that_were_bound_to_it(world: World
     body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "new"}}
     with world.journals.open("run") as journal:
         name, _ = Outside(world.kube, journal, "ab12", REACH).node(body)
+        assert MARK in world.kube.get(NODE, name)["metadata"]["labels"]
         for home in (name, "n"):
             spec = {"nodeName": home, "containers": []}
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"on-{home}"}}
