@@ -118,7 +118,7 @@ def _list(output: Format) -> None:
 def _needs(chosen: Demo) -> str:
     needs = [need.text for need in chosen.needs]
     if chosen.breaks:
-        needs.append("consent where kt did not make the cluster")
+        needs.append("consent on others' clusters")
     return ", ".join(needs) or "any cluster"
 
 

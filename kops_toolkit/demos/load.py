@@ -216,6 +216,18 @@ class Load:
             f"{count} answered requests in a row",
         )
 
+    def failing(self, timeout: float = 60.0) -> None:
+        """Wait until the last request of some lane was lost.
+
+        Raises:
+            TimedOutError: none was.
+        """
+        self._wait(
+            lambda: any(requests and requests[-1].failure for requests in self._lanes.values()),
+            timeout,
+            "a lost request",
+        )
+
     def close(self) -> None:
         """Stop listening."""
         with self._arrived:

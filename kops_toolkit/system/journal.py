@@ -90,15 +90,18 @@ class Journal:
         """What is still owed, newest first: the order it is to be taken back in."""
         return tuple(reversed(self._owed.values()))
 
-    def settle_all(self) -> None:
-        """Take everything back, newest first, going on past failures.
+    def settle_all(self, since: int = 0) -> None:
+        """Take everything back that was owed from this debt on, newest first, past failures.
+
+        Args:
+            since: the oldest debt that is meant; 0 for all.
 
         Raises:
             CleanupFailedError: at least one could not be taken back; the journal stays for
                 `kt recover`.
         """
         failures: list[str] = []
-        for debt in self.owed:
+        for debt in (debt for debt in self.owed if debt.id >= since):
             try:
                 self.undo(debt.id)
             except KtError as error:

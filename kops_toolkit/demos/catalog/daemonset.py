@@ -15,12 +15,13 @@ from kops_toolkit.kube.watch import source
 from kops_toolkit.outcome import Picture, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from kops_toolkit.demos.model import Scene
     from kops_toolkit.kube.api import Json
 
 FOLLOWS_WITHIN = 20.0  # seconds until a controller must have acted, on a busy machine
+STILL = 2.0  # seconds in which nothing may move
 HOSTNAME = "kubernetes.io/hostname"
 
 LABEL = Act(
@@ -92,11 +93,10 @@ class Agents:
             source=source(self.sets.current()[app]),
         )
 
-    def until(self, condition: object) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = FOLLOWS_WITHIN) -> None:
         """Wait for something, for a while."""
-        assert callable(condition)  # noqa: S101 - narrows
         try:
-            self.pods.wait(lambda: True if condition() else None, timeout=FOLLOWS_WITHIN, what="it")
+            self.pods.wait(lambda: True if condition() else None, timeout=seconds, what="it")
         except TimedOutError:
             return
 
@@ -204,6 +204,8 @@ def _taint(scene: Scene, agents: Agents) -> None:
         f"plain on {agents.second}; 1 wanted",
         agents.exactly("plain", [agents.second]),
     )
+    # Evictions for the same taint come together: what has not come by now does not come.
+    agents.until(lambda: {views.uid(pod) for pod in agents.of("tough")} != tough, STILL)
     now = {views.uid(pod) for pod in agents.of("tough")}
     scene.judge(
         "tolerating-twin-stays",

@@ -344,11 +344,10 @@ def _strategy(scene: Scene, knobs: tuple[int, int]) -> Json:
 
 def _blackout(scene: Scene, load: Load) -> None:
     """For a moment the Service selects nobody."""
-    for app in ("nobody", "web"):
+    for app, wait in (("nobody", load.failing), ("web", load.steady)):
         selector = {"spec": {"selector": {"app": app}}}
         scene.api.patch(SERVICE, "web", scene.namespace, selector)
-        load.more(MORE)
-    load.steady()
+        wait()
 
 
 DEMO = Demo(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,8 @@ from kops_toolkit.system.journal import Journals
 from tests.fakes.kube import FakeKube
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kops_toolkit.kube.api import KubeApi
 
 CONFIG = Path("/kubeconfig")
@@ -94,3 +96,24 @@ def test_a_cluster_that_is_gone_owes_nothing(world: World) -> None:
     journal.close()
     world.forgotten = True
     assert world.journals.recover(lambda _: None) == 1
+
+
+def test_what_was_broken_meanwhile_is_mended_before_the_namespace_goes(tmp_path: Path) -> None:
+    world = World(tmp_path / "journal")
+    order: list[str] = []
+
+    def mend(args: Mapping[str, Any]) -> None:
+        order.append(f"{args['what']}, {len(world.names())} namespaces")
+
+    handlers = {**undo.handlers(world.connect, SystemClock()), "mend": mend}
+    journals = Journals(tmp_path / "journal", handlers, SystemClock())
+    with (
+        journals.open("run") as journal,
+        scratch_namespace(
+            world.kube, journal, "kt-test", kubeconfig=CONFIG, context="here", keep=False
+        ) as name,
+    ):
+        before = len(world.names())
+        journal.owe("mend", "a node", what="node")
+    assert order == [f"node, {before} namespaces"]
+    assert name not in world.names()
